@@ -1,0 +1,58 @@
+"""Images with labels and class names, held as tensors."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imbalance_cli.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split of a dataset, in memory.
+
+    images: uint8 [n, channels, height, width]; labels: int64 [n]; class_names[label] is a label's name;
+    items[i] names image i for people and manifests (a relative path), or items is None where the position
+    in the source is the name.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    items: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def counts(self) -> Tensor:
+        """Images per class, int64 [classes]."""
+        return torch.bincount(self.labels, minlength=len(self.class_names))
+
+    def select(self, indices: Tensor) -> "ImageSet":
+        """The images at `indices` (int64 [m]), in that order."""
+        items = None if self.items is None else tuple(self.items[i] for i in indices.tolist())
+        return ImageSet(self.images[indices], self.labels[indices], self.class_names, items)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source's training and test images, and who they are.
+
+    name: what the user calls it (cifar10, shapes, a folder's path); identity: a string that is equal for
+    two datasets if and only if they hold the same training images with the same labels.
+    """
+
+    name: str
+    identity: str
+    train: ImageSet
+    test: ImageSet
+
+
+def class_index(name: str, class_names: tuple[str, ...]) -> int:
+    """The position of the class called `name`, or numbered so. Raises DataError with the nearest name."""
+    if name in class_names:
+        return class_names.index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    raise DataError(f"no class {name!r} in this data{did_you_mean(name, class_names)}")

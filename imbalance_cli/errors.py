@@ -1,0 +1,62 @@
+"""The errors that a user can fix, with their exit codes."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can put right. Its text is one line: the place, what was given, what would work."""
+
+    exit_code = 2
+
+
+class SettingError(UserError):
+    """A flag, a configuration value or a method's option is wrong (exit code 2)."""
+
+
+class DataError(UserError):
+    """The images, a subset file or a dataset is missing, damaged or unsuitable (exit code 3)."""
+
+    exit_code = 3
+
+
+class CheckpointError(UserError):
+    """A checkpoint or run folder is missing, damaged, taken or does not fit (exit code 4)."""
+
+    exit_code = 4
+
+
+class NetworkError(UserError):
+    """A download failed (exit code 5)."""
+
+    exit_code = 5
+
+
+class WriteError(UserError):
+    """A file cannot be written (exit code 6)."""
+
+    exit_code = 6
+
+
+class DivergedError(UserError):
+    """The training loss is no longer a finite number (exit code 7)."""
+
+    exit_code = 7
+
+
+class MemoryShortage(UserError):
+    """The device or the machine has too little memory for what was asked (exit code 8)."""
+
+    exit_code = 8
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `; did you mean 'focal'?`, else the list of names."""
+    names = list(known)
+    lowered = {name.lower(): name for name in reversed(names)}
+    close = get_close_matches(given.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {lowered[close[0]]!r}?"
+    if len(names) > 12:
+        return f"; known are {', '.join(names[:12])} and {len(names) - 12} more"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""The field's methods, one function each, one file a kind."""
