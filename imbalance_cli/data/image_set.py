@@ -12,15 +12,14 @@ from imbalance_cli.errors import DataError, did_you_mean
 class ImageSet:
     """One split of a dataset, in memory.
 
-    images: uint8 [n, channels, height, width]; labels: int64 [n]; class_names[label] is a label's name;
-    items[i] names image i for people and manifests (a relative path), or items is None where the position
-    in the source is the name.
+    images: uint8 [n, 3, height, width]; labels: int64 [n]; class_names[label] is a label's name; items[i]
+    names image i within its split, for people and manifests: a path in a folder, an index in CIFAR.
     """
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
-    items: tuple[str, ...] | None = None
+    items: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,7 +30,7 @@ class ImageSet:
 
     def select(self, indices: Tensor) -> "ImageSet":
         """The images at `indices` (int64 [m]), in that order."""
-        items = None if self.items is None else tuple(self.items[i] for i in indices.tolist())
+        items = tuple(self.items[i] for i in indices.tolist())
         return ImageSet(self.images[indices], self.labels[indices], self.class_names, items)
 
 
