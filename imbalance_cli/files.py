@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from imbalance_cli.errors import WriteError
+from imbalance_cli.errors import CheckpointError, WriteError
 
 
 @contextmanager
@@ -45,6 +45,14 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write `content` (text as UTF-8) to `path`, whole or not at all. Raises WriteError."""
     with whole_file(path) as file:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+
+
+def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
+    """Raise CheckpointError if there is a file at `path` already and it is not to be replaced."""
+    if (
+        path is not None and path.exists() and not path.is_dir() and not overwrite
+    ):  # writing to a folder fails by itself
+        raise CheckpointError(f"{path} exists; choose another name, or replace it with --overwrite")
 
 
 def make_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Images with labels and class names, held as tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,3 +56,19 @@ def class_index(name: str, class_names: tuple[str, ...]) -> int:
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
     raise DataError(f"no class {name!r} in this data{did_you_mean(name, class_names)}")
+
+
+def of_classes(images: ImageSet, names: tuple[str, ...]) -> ImageSet:
+    """All images of the classes `names`, labelled in that order. Raises DataError for an unknown name."""
+    new_label = torch.full((len(images.class_names),), -1)
+    for label, name in enumerate(names):
+        new_label[class_index(name, images.class_names)] = label
+    labels: Tensor = new_label[images.labels]
+    chosen = images.select(torch.nonzero(labels >= 0).flatten())
+    return ImageSet(chosen.images, labels[labels >= 0], names, chosen.items)
+
+
+def joined(parts: Sequence[ImageSet]) -> ImageSet:
+    """Image sets of the same classes and image size as one."""
+    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return ImageSet(images, labels, parts[0].class_names, tuple(item for part in parts for item in part.items))

@@ -1,0 +1,53 @@
+"""`imbalance evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint.pt, or the folder of a run.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Other images of the same classes; by default the run's."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, train, validation, or all.")] = "test",
+    threshold: Annotated[str, typer.Option(help="argmax, prior, validation, or a probability such as 0.3.")] = "argmax",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the results do not depend on it.")] = 500,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder for results.json and the figures.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files in that folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
+) -> None:
+    """Show what a trained model is worth, at every operating point; with --output draw it too."""
+    from imbalance_cli.cli.output import Output
+    from imbalance_cli.config import Setting, resolve
+
+    out = Output(as_json=as_json, quiet=quiet)
+    resolve(None, [Setting(("device",), device, "--device")])
+
+    from imbalance_cli import checkpoints, experiments, runs
+    from imbalance_cli.evaluation import evaluate as evaluate_model
+    from imbalance_cli.files import make_folder, refuse_existing
+    from imbalance_cli.reports import next_command, results_report
+
+    loaded = checkpoints.load(checkpoint)
+    if output is not None:
+        refuse_existing(output / runs.RESULTS, overwrite=overwrite)
+    images, source = experiments.images_for(loaded, dataset, split, data_dir, out.notice)
+    results, logits = evaluate_model(loaded, images, threshold=threshold, batch_size=batch_size, device=device)
+    results = {"dataset": source, "split": split} | results
+    if output is not None:
+        from imbalance_cli.figures import draw_evaluation
+
+        make_folder(output)
+        draw_evaluation(loaded, results, logits, images, output)
+        runs.write_json(output / runs.RESULTS, results)
+        out.notice(f"results and figures written to {output}")
+    suggestion = next_command(results, experiments.experiment_of(loaded), checkpoint)
+    out.result(results_report(results, suggestion), results | {"next": suggestion})

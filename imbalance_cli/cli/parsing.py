@@ -1,0 +1,132 @@
+"""How command lines are read: lists side by side, and every error in one line."""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from imbalance_cli.errors import SettingError, UserError, did_you_mean
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+
+KEEPS_COMMAS = "--set"  # its values are YAML, where commas have a meaning of their own
+
+
+class ListCommand(TyperCommand):
+    """A command whose list options take their values side by side: `--gamma 0 1 2 5`.
+
+    `--gamma 0 --gamma 1` and `--gamma 0,1` say the same. A list that begins with a number ends at the first word
+    that is none; any list ends at an option or `--`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {flag for parameter in self.params if getattr(parameter, "multiple", False) for flag in parameter.opts}
+        single = {
+            flag
+            for parameter in self.params
+            if not getattr(parameter, "multiple", False) and not getattr(parameter, "is_flag", False)
+            for flag in parameter.opts
+        }
+        return super().parse_args(ctx, _one_value_each(args, lists, single, complete=not ctx.resilient_parsing))
+
+
+def _one_value_each(args: list[str], lists: set[str], single: set[str], *, complete: bool) -> list[str]:
+    """`args` with `--list a b` written as `--list=a --list=b`, the form that the parser underneath knows."""
+    rewritten: list[str] = []
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return [*rewritten, word, *words]
+        flag, equals, value = word.partition("=")
+        if word in single and words:
+            rewritten += [word, words.pop(0)]  # its value may look like anything, even a list option
+            continue
+        if flag not in lists:
+            rewritten.append(word)
+            continue
+        values = [value] if equals else _take_values(words)
+        if not values and complete:
+            raise typer.BadParameter("needs at least one value", param_hint=flag)
+        if not values:
+            rewritten.append(word)
+        for value in values:
+            for part in [value] if flag == KEEPS_COMMAS else value.split(","):
+                rewritten.append(f"{flag}={part}")
+    return rewritten
+
+
+def _take_values(words: list[str]) -> list[str]:
+    values: list[str] = []
+    while words and (not words[0].startswith("-") or _is_number(words[0])):
+        if values and _is_number(values[0]) and not _is_number(words[0]):
+            break
+        values.append(words.pop(0))
+    return values
+
+
+def _is_number(word: str) -> bool:
+    return all(_NUMBER.fullmatch(part) for part in word.split(","))
+
+
+class Group(TyperGroup):
+    """The top of the command: a user's error is one line on stderr and its exit code."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any
+    ) -> Any:
+        try:
+            code = super().main(args, standalone_mode=False, **kwargs)
+        except UserError as error:
+            for line in str(error).splitlines():
+                _complain(line)
+            code = error.exit_code
+        except typer.TyperException as error:
+            _complain(self._one_line(error))
+            code = error.exit_code
+        if not standalone_mode:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def _one_line(self, error: typer.TyperException) -> str:
+        message = " ".join(error.format_message().split())
+        option = getattr(error, "option_name", None)
+        command = getattr(error, "cmd", None)
+        if type(error).__name__ == "NoSuchOption" and option and command:
+            known = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+            message = f"unknown option {option}{did_you_mean(option, known)}"
+        elif type(error).__name__ == "NoArgsIsHelpError":
+            return error.format_message()
+        place = getattr(getattr(error, "ctx", None), "command_path", "imbalance")
+        return f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)"
+
+
+def _complain(line: str) -> None:
+    print(f"error: {line}" if line else "", file=sys.stderr)
+
+
+def numbers_or_words(values: Sequence[str], flag: str) -> Any:
+    """What `--alpha` says: one value as itself, several as a list; none as None. Raises SettingError."""
+    from imbalance_cli.strict_yaml import parse_yaml
+
+    read = [parse_yaml(value, source=flag, error=SettingError).value for value in values]
+    read = [None if value == "none" else value for value in read]
+    return read[0] if len(read) == 1 else read
+
+
+def class_counts(values: Sequence[str] | None) -> dict[str, int] | None:
+    """What `--counts airplane=5000 automobile=50` says. Raises SettingError."""
+    if not values:
+        return None
+    counts: dict[str, int] = {}
+    for value in values:
+        name, equals, number = value.rpartition("=")
+        if not equals or not number.isdecimal() or not name:
+            raise SettingError(f"--counts {value}: expected CLASS=N, as in automobile=50")
+        if name in counts:
+            raise SettingError(f"--counts: class {name!r} is given twice")
+        counts[name] = int(number)
+    return counts

@@ -1,0 +1,81 @@
+"""Progress on stderr: a live bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from imbalance_cli.data.download import Notice
+
+if TYPE_CHECKING:
+    from imbalance_cli.cli.output import Output
+    from imbalance_cli.data import download
+    from imbalance_cli.training import Progress
+
+
+@contextmanager
+def download_progress(output: Output) -> Iterator[Callable[[Notice | download.Progress], None]]:
+    """A `report` for a download: size, speed and time left."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    live = output.stderr.is_terminal and not output.quiet
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=output.stderr, disable=not live, transient=True) as bar:
+        task = bar.add_task("download", total=None)
+        tenth = 0
+
+        def report(event: Notice | download.Progress) -> None:
+            nonlocal tenth
+            if isinstance(event, Notice):
+                output.notice(event.text)
+                return
+            bar.update(task, completed=event.done, total=event.total)
+            if not live and event.total and event.done * 10 // event.total > tenth:
+                tenth = event.done * 10 // event.total
+                output.notice(f"{tenth * 10} % of {event.total / 1e6:.1f} MB")
+
+        yield report
+
+
+def show_training(
+    steps: Iterable[Progress],
+    output: Output,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    class_names: tuple[str, ...],
+) -> Iterator[Progress]:
+    """Pass on the progress of a training, shown as a bar in a terminal and as a line an epoch elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    live = output.stderr.is_terminal and not output.quiet
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=output.stderr, disable=not live, transient=True) as bar:
+        task = bar.add_task("", total=epochs)
+        for progress in steps:
+            bar.update(task, completed=progress.epoch + progress.step / steps_per_epoch)
+            if progress.step == 0 and progress.log:
+                line = describe_epoch(progress.log[-1], class_names)
+                bar.update(task, description=line)
+                if not live:
+                    output.notice(f"epoch {progress.epoch}/{epochs}  {line}")
+            yield progress
+
+
+def describe_epoch(line: dict[str, Any], class_names: tuple[str, ...]) -> str:
+    """The main numbers of a log line, to fit 80 columns."""
+    text = f"loss {line['train_loss']:.4f}"
+    if "validation_recall" not in line:
+        return text
+    recalls = [recall for recall in line["validation_recall"] if recall is not None]
+    text += f"  validation loss {line['validation_loss']:.4f}  recall "
+    if len(class_names) == 2 and len(recalls) == 2:
+        return text + " ".join(f"{name[:10]} {recall:.0%}" for name, recall in zip(class_names, recalls, strict=True))
+    return text + f"mean {sum(recalls) / len(recalls):.0%} worst {min(recalls):.0%}"

@@ -1,0 +1,94 @@
+"""Epochs of batches, straight from the memory of the device."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from imbalance_cli.methods.augment import DRAWS
+from imbalance_cli.randomness import keyed_generator
+
+Augmentation = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of the training pixels by channel, on the scale 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 [batch, 3, h, w] to float32 with mean 0 and deviation 1, channels last in memory."""
+        scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float64))
+        shift = -torch.tensor(self.mean, dtype=torch.float64) * 255 * scale
+        scaled = images.to(dtype=torch.float32, memory_format=torch.channels_last)
+        return torch.addcmul(_per_channel(shift, images), scaled, _per_channel(scale, images))
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.float().to(like.device).view(1, -1, 1, 1)
+
+
+def normalisation_of(images: Tensor) -> Normalisation:
+    """The exact normalisation of uint8 images [n, channels, h, w]; a constant channel gets deviation 1/255."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        # A histogram is exact, where a float32 mean over millions of pixels is wrong in the second digit.
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).cpu().double()
+        share /= share.sum()
+        mean = float((share * values).sum())
+        means.append(mean)
+        deviations.append(max(float((share * (values - mean) ** 2).sum().sqrt()), 1 / 255))
+    return Normalisation(tuple(means), tuple(deviations))
+
+
+def place(images: Tensor, device: torch.device) -> Tensor:
+    """`images` on `device` if they take at most half of its free memory, else where they are."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if images.nbytes > free // 2:
+            return images.pin_memory()
+    return images.to(device)
+
+
+def batch_bounds(examples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Where each batch of an epoch begins and ends.
+
+    An epoch uses every example once, in as few batches of at most `batch_size` as hold them, all equal to within
+    one example. So there is no small last batch, and never one of a single example, which batch norm cannot take
+    (for that alone a batch may hold one example more than asked); a batch_size beyond the data means one batch.
+    """
+    batches = max(1, min(-(-examples // batch_size), examples // 2 if batch_size > 1 else examples))
+    edges = [examples * i // batches for i in range(batches + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def epoch_batches(
+    images: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    batch_size: int,
+    *,
+    augmentations: Sequence[Augmentation],
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    start: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of uint8 images and labels in `order` (int64 [m]), from batch number `start` on.
+
+    The augmentation of the example at a place in the order depends on (seed, epoch, place) alone.
+    """
+    generator = keyed_generator(seed, "augment", epoch)
+    draws = torch.rand(len(order), len(augmentations), DRAWS, generator=generator).to(device)
+    order = order.to(images.device)
+    labels = labels.to(device)[order.to(device)]
+    for first, last in batch_bounds(len(order), batch_size)[start:]:
+        batch = images[order[first:last]].to(device, non_blocking=True)
+        for number, augmentation in enumerate(augmentations):
+            batch = augmentation(batch, draws[first:last, number])
+        yield batch, labels[first:last]

@@ -1,0 +1,86 @@
+"""A dataset by the name that the user gives it."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from imbalance_cli.data.cifar import ARCHIVES, is_downloaded, load_cifar
+from imbalance_cli.data.image_set import Dataset
+from imbalance_cli.errors import DataError, SettingError, did_you_mean
+
+BUILT_IN = ("auto", "shapes", *ARCHIVES)
+AUTO_CIFAR_CLASSES = ("airplane", "automobile")
+
+
+def data_folder(given: str | Path | None) -> Path:
+    """Where downloads and caches live: `given`, else IMBALANCE_DATA, else the user's cache folder."""
+    if given is not None:
+        return Path(given)
+    if os.environ.get("IMBALANCE_DATA"):
+        return Path(os.environ["IMBALANCE_DATA"])
+    import platformdirs
+
+    return platformdirs.user_cache_path("imbalance")
+
+
+def resolve_auto(data_dir: Path) -> tuple[str, tuple[str, ...], str]:
+    """What `auto` means here: the dataset, its pair of classes, and one line that says which and why."""
+    if is_downloaded("cifar10", data_dir):
+        return (
+            "cifar10",
+            AUTO_CIFAR_CLASSES,
+            ("data: CIFAR-10's airplane and automobile, because it is downloaded (the built-in images: -d shapes)"),
+        )
+    from imbalance_cli.data.shapes import CLASS_NAMES
+
+    return (
+        "shapes",
+        CLASS_NAMES[:2],
+        (
+            f"data: the built-in shapes, {CLASS_NAMES[0]} and {CLASS_NAMES[1]}, because CIFAR-10 is not downloaded "
+            "(to get it: imbalance download cifar10)"
+        ),
+    )
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: Path,
+    classes: Sequence[str] | None = None,
+    image_size: int | None = None,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    allow_leak: bool = False,
+    notice: Callable[[str], None],
+) -> Dataset:
+    """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
+
+    classes: those that are wanted; a source that can leave out the others does. image_size, split_seed,
+    skip_bad and allow_leak are for folders and CSV files. Raises DataError and SettingError.
+    """
+    path = Path(name)
+    if name in BUILT_IN and name != "auto":
+        if image_size not in (None, 32):
+            raise SettingError(f"data.image_size: the images of {name} are 32 pixels wide; got {image_size}")
+        if name == "shapes":
+            from imbalance_cli.data.shapes import load_shapes
+
+            return load_shapes(classes)
+        return load_cifar(name, data_dir)
+    if not path.exists():
+        looks_like_path = os.sep in name or path.suffix
+        hint = "" if looks_like_path else did_you_mean(name, BUILT_IN)
+        raise DataError(f"no dataset or folder called {name!r}{hint or '; give a name or an existing path'}")
+    from imbalance_cli.data.folder import load_folder
+
+    return load_folder(
+        path,
+        image_size=image_size,
+        seed=split_seed,
+        classes=classes,
+        skip_bad=skip_bad,
+        allow_leak=allow_leak,
+        cache_dir=data_dir / "decoded",
+        notice=notice,
+    )

@@ -1,0 +1,170 @@
+"""A trained model and labelled images to results: scores, and the operating points side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from imbalance_cli.checkpoints import Checkpoint
+from imbalance_cli.config import Experiment
+from imbalance_cli.data.image_set import ImageSet
+from imbalance_cli.errors import SettingError
+from imbalance_cli.inference import find_device, predict
+from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.posthoc import (
+    best_offsets,
+    best_tau,
+    decide,
+    threshold_offsets,
+    uninformative_logits,
+)
+from imbalance_cli.methods.weights import class_weights
+from imbalance_cli.metrics import Floats, Ints, class_score, decision_scores, ranking_scores, softmax
+from imbalance_cli.models import parameter_count
+
+FEWEST_FOR_THRESHOLD = 10  # validation images of a class below which a threshold chosen on them means nothing
+
+
+def operating_points(
+    experiment: Experiment, counts: list[int], validation: tuple[Floats, Ints] | None
+) -> dict[str, dict[str, Any]]:
+    """The decision rules of a trained model: argmax; prior, corrected for the training prior; validation.
+
+    counts: training images per class; validation: logits [n, classes] and labels [n] of images that training did
+    not see, or None. Each rule has offsets per class, or none and the reason why.
+    """
+    training_counts = torch.tensor(counts, dtype=torch.float64)
+    reference = uninformative_logits(
+        LOSSES.bind(experiment.loss),
+        training_counts,
+        class_weights(experiment.class_weights, training_counts),
+    )
+    classes = len(counts)
+    points: dict[str, dict[str, Any]] = {"argmax": {"offsets": [0.0] * classes}}
+    held_out = np.zeros(classes, int) if validation is None else np.bincount(validation[1], minlength=classes)
+    if validation is not None and (held_out > 0).all():
+        tau, chosen = best_tau(*validation, reference), "on validation"
+    else:
+        tau, chosen = 1.0, "by theory, there being no validation images of every class"
+    points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
+    if validation is not None and held_out.min() >= FEWEST_FOR_THRESHOLD:
+        offsets = best_offsets(*validation)
+        points["validation"] = {"offsets": (offsets - offsets[0]).tolist()}
+    else:
+        points["validation"] = {
+            "offsets": None,
+            "reason": f"a threshold needs {FEWEST_FOR_THRESHOLD} validation images of every class; "
+            f"the smallest class has {held_out.min()}",
+        }
+    return points
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    images: ImageSet,
+    *,
+    threshold: str = "argmax",
+    batch_size: int = 500,
+    device: str = "auto",
+) -> tuple[dict[str, Any], Floats]:
+    """Results of `checkpoint` on `images`, whose classes are the checkpoint's, and the logits float64 [n, classes].
+
+    threshold: the decision that the main scores are for: argmax, prior, validation, or a probability of the rarest
+    class at which it is predicted (two classes). The results do not depend on batch_size. Raises SettingError.
+    """
+    model = checkpoint.build()
+    where = find_device(device)
+    logits = predict(
+        model.to(device=where, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        images.images,
+        checkpoint.normalisation,
+        device=where,
+        batch_size=batch_size,
+    )
+    scores, labels = logits.double().numpy(), images.labels.numpy()
+    return results(checkpoint, scores, labels, threshold) | {"parameters": parameter_count(model)}, scores
+
+
+def results(checkpoint: Checkpoint, logits: Floats, labels: Ints, threshold: str = "argmax") -> dict[str, Any]:
+    """The scores of logits [n, classes] against labels [n], as `results.json` holds them."""
+    classes = len(checkpoint.class_names)
+    positive = minority(checkpoint.counts)
+    rules = dict(checkpoint.operating_points)
+    if threshold not in rules:
+        rules[threshold] = {"offsets": threshold_offsets(_probability(threshold, classes), positive).tolist()}
+    if rules[threshold]["offsets"] is None:
+        raise SettingError(f"--threshold {threshold}: {rules[threshold]['reason']}")
+    points: dict[str, Any] = {}
+    for name, rule in rules.items():
+        if rule["offsets"] is None:
+            points[name] = None
+            continue
+        scored = decision_scores(labels, decide(logits, np.asarray(rule["offsets"])), classes)
+        points[name] = rule | scored
+        if classes == 2:
+            points[name]["threshold"] = _threshold(rule["offsets"], positive)
+    chosen = points[threshold]
+    headline = (
+        "confusion_matrix",
+        "classes_present",
+        "accuracy",
+        "balanced_accuracy",
+        "g_mean",
+        "mcc",
+        "macro_f1",
+    )
+    return {
+        "classes": checkpoint.class_names,
+        "minority": checkpoint.class_names[positive],
+        "n": len(labels),
+        "decision": threshold,
+        **{name: chosen[name] for name in headline},
+        **ranking_scores(labels, logits, positive),
+        "per_class": [
+            {
+                "name": name,
+                "train_count": checkpoint.counts[index],
+                "support": chosen["supports"][index],
+                "precision": chosen["precisions"][index],
+                "recall": chosen["recalls"][index],
+                "recall_interval": chosen["recall_intervals"][index],
+                "f1": chosen["f1s"][index],
+            }
+            for index, name in enumerate(checkpoint.class_names)
+        ],
+        "operating_points": points,
+    }
+
+
+def minority(counts: list[int]) -> int:
+    """The class with the fewest training images; of equals the last."""
+    return max(range(len(counts)), key=lambda index: (-counts[index], index))
+
+
+def missed(logits: Floats, labels: Ints, target: int, offsets: Floats) -> Ints:
+    """The images of class `target` that argmax(logits + offsets) misses, the most confidently missed first."""
+    found = decide(logits, offsets) == target
+    where = np.flatnonzero((labels == target) & ~found)
+    return where[np.argsort(class_score(logits, target)[where], kind="stable")]
+
+
+def _probability(threshold: str, classes: int) -> float:
+    try:
+        value = float(threshold)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        raise SettingError(
+            f"--threshold must be argmax, prior, validation or a probability between 0 and 1; got {threshold}"
+        )
+    if classes != 2:
+        raise SettingError(f"--threshold {threshold}: a probability needs two classes, this model has {classes}")
+    return value
+
+
+def _threshold(offsets: list[float], positive: int) -> float:
+    """The probability of class `positive` from which on two-class `offsets` predict it."""
+    shift = np.array([[offsets[1 - positive] - offsets[positive], 0.0]])
+    return float(softmax(shift)[0, 0])

@@ -1,0 +1,65 @@
+"""Figures of image sets and evaluations: what goes into which plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imbalance_cli import plots
+from imbalance_cli.checkpoints import Checkpoint
+from imbalance_cli.data.image_set import ImageSet
+from imbalance_cli.evaluation import minority, missed
+from imbalance_cli.metrics import Floats, class_score, softmax
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_MISSED = 40
+SAMPLES = 10  # images a class in a preview
+
+
+def subset_figure(images: ImageSet) -> Figure:
+    """Samples of every class of `images`, beside its count."""
+    samples = [
+        images.images[(images.labels == label).nonzero().flatten()[:SAMPLES]].numpy()
+        for label in range(len(images.class_names))
+    ]
+    return plots.subset_preview(samples, images.class_names, images.counts().tolist())
+
+
+def draw_evaluation(
+    checkpoint: Checkpoint, results: dict[str, Any], logits: Floats, images: ImageSet, folder: Path
+) -> list[Path]:
+    """Draw everything that `results` of `images` show into `folder`; returns the files. Raises WriteError."""
+    names, counts, labels = checkpoint.class_names, checkpoint.counts, images.labels.numpy()
+    rarest = minority(counts)
+    probabilities = softmax(logits)
+    offsets = np.asarray(results["operating_points"][results["decision"]]["offsets"])
+    recalls = np.array([np.nan if row["recall"] is None else row["recall"] for row in results["per_class"]])
+    figures = {
+        "confusion_matrix": plots.confusion_matrix(np.asarray(results["confusion_matrix"]), names),
+        "roc": plots.roc_curve(labels, logits, names, counts),
+        "precision_recall": plots.precision_recall(labels, logits, names, counts),
+        "reliability": plots.reliability(probabilities.max(1), probabilities.argmax(1) == labels),
+        "recall": plots.recall_bars(recalls, counts, names),
+    }
+    thresholds = {
+        name: point["threshold"]
+        for name, point in results["operating_points"].items()
+        if point is not None and "threshold" in point
+    }
+    figures["threshold"] = plots.threshold_sweep(labels == rarest, probabilities[:, rarest], thresholds, names[rarest])
+    where = missed(logits, labels, rarest, offsets)[:MOST_MISSED]
+    if len(where):
+        scores = class_score(logits, rarest)
+        figures["missed"] = plots.missed_images(
+            images.images[where].numpy(),
+            [f"{images.items[i]}\nloss {np.logaddexp(0, -scores[i]):.2f}" for i in where],
+        )
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        plots.save_figure(figure, paths[-1])
+    return paths

@@ -1,0 +1,129 @@
+"""Better decisions from the logits of a trained model: offsets that are added before argmax.
+
+A decision rule is a vector of offsets, one per class: predict argmax(logits + offsets). For two classes that is a
+threshold on the probability, so argmax, prior correction and a chosen threshold are three points on one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imbalance_cli.lazy import lazy_import
+from imbalance_cli.metrics import Floats, Ints
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
+
+
+TAUS = np.round(np.arange(0, 2.0001, 0.05), 2)
+
+
+def decide(logits: Floats, offsets: Floats) -> Ints:
+    """The predicted class of each row: logits [n, classes], offsets [classes]. Ties go to the last class.
+
+    Whatever is rarer is listed last by convention, so a score exactly at the threshold counts as found.
+    """
+    shifted = logits + offsets
+    return np.asarray(shifted.shape[1] - 1 - shifted[:, ::-1].argmax(1))
+
+
+def threshold_offsets(threshold: float, positive: int) -> Floats:
+    """The offsets [2] that predict class `positive` where its probability reaches `threshold`, in (0, 1)."""
+    offsets = np.zeros(2)
+    offsets[positive] = np.log1p(-threshold) - np.log(threshold)
+    return offsets
+
+
+def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], counts: Tensor, weights: Tensor) -> Floats:
+    """The logits that training would give an image that says nothing about its class: float64 [classes], mean 0.
+
+    They minimise the expected training loss over the class frequencies alone. For cross-entropy they are the log
+    prior; for a loss that allows for the prior, such as logit adjustment, or with inverse class weights, they are
+    0; focal loss flattens them, which is why the full log prior overshoots on a focal model. Subtracting them
+    corrects a model for its training prior exactly once, whatever it was trained with. This is the decision rule
+    for balanced error of logit adjustment (Menon et al., 2021), carried over to losses with another link.
+
+    A class without training images gets the largest value, so that the correction never speaks for it.
+    counts, weights: float64 [classes]; loss: a registered loss with its options bound.
+    """
+    labels = torch.arange(len(counts), device=counts.device)
+    frequency = counts / counts.sum()
+    present = counts > 0
+    start = torch.where(present, frequency, 1 / counts.sum()).log()  # the answer for cross-entropy
+    logits = (start - start.mean()).requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [logits], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
+
+    def expected_loss() -> Tensor:
+        optimizer.zero_grad()
+        per_class = loss(logits.expand(len(counts), -1), labels, counts)
+        # A rare class's share is scaled up to the order of 1, or the search stops before it has noticed it.
+        value = (frequency * weights * per_class)[present].sum() / (frequency * weights)[present].min()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(expected_loss)  # type: ignore[no-untyped-call]
+    found = logits.detach()
+    found[~present] = found[present].max()
+    return np.asarray((found - found.mean()).cpu().numpy())
+
+
+def best_tau(logits: Floats, labels: Ints, reference: Floats) -> float:
+    """The tau in 0, 0.05 ... 2 for which argmax(logits - tau x reference) has the best balanced accuracy.
+
+    Of equally good values the one nearest to 1, the value that theory gives.
+    """
+    scores = [balanced_accuracy(labels, decide(logits, -tau * reference)) for tau in TAUS]
+    best = TAUS[np.asarray(scores) >= max(scores) - 1e-12]
+    return float(best[np.abs(best - 1).argmin()])
+
+
+def best_offsets(logits: Floats, labels: Ints) -> Floats:
+    """The offsets [classes] with the best balanced accuracy on logits [n, classes] and labels [n].
+
+    Two classes: every possible threshold is tried; of equally good ones the middle is taken. More: coordinate
+    ascent, a class at a time, until no class gains.
+    """
+    classes = logits.shape[1]
+    offsets = np.zeros(classes)
+    best = balanced_accuracy(labels, decide(logits, offsets))
+    for _ in range(20):
+        before = best
+        for target in range(classes - 1, 0 if classes == 2 else -1, -1):
+            best, offsets[target] = _best_offset(logits, labels, offsets, target)
+        if best <= before + 1e-12:
+            break
+    return offsets
+
+
+def _best_offset(logits: Floats, labels: Ints, offsets: Floats, target: int) -> tuple[float, float]:
+    """The best offset of one class, the others fixed: all cuts between neighbouring margins, in O(n log n)."""
+    others = np.delete(logits + offsets, target, axis=1)
+    rivals = np.delete(np.arange(logits.shape[1]), target)[others.argmax(1)]
+    margins = others.max(1) - logits[:, target]  # the target wins where its offset reaches the margin
+    order = np.argsort(margins, kind="stable")
+    share = 1 / np.bincount(labels, minlength=logits.shape[1])[labels] / len(np.unique(labels))
+    lost = ((rivals == labels) * share)[order]
+    won = ((labels == target) * share)[order]
+    scores = lost.sum() + np.concatenate([[0.0], np.cumsum(won - lost)])
+    cuts = margins[order]
+    edges = np.concatenate([[cuts[0] - 2], cuts, [cuts[-1] + 2]])
+    possible = np.flatnonzero(edges[1:] > edges[:-1])  # no cut between equal margins
+    scores = scores[possible]
+    equally_good = possible[scores >= scores.max() - 1e-12]
+    chosen = equally_good[len(equally_good) // 2]
+    return float(scores.max()), float((edges[chosen] + edges[chosen + 1]) / 2)
+
+
+def balanced_accuracy(labels: Ints, predictions: Ints) -> float:
+    """The mean recall over the classes that occur; the vectorised form that the searches above need."""
+    totals = np.bincount(labels)
+    hits = np.bincount(labels, weights=predictions == labels, minlength=len(totals))
+    return float((hits[totals > 0] / totals[totals > 0]).mean())

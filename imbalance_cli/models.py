@@ -1,0 +1,167 @@
+"""Models: each a `backbone` from images to features followed by a linear `classifier` of its own name.
+
+Every builder has the form `(classes, image_size, *, options) -> Sequential(backbone=..., classifier=...)`. Images
+arrive normalised, float [batch, 3, image_size, image_size]; logits leave, float [batch, classes].
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Interval
+
+from imbalance_cli.errors import NetworkError, SettingError
+from imbalance_cli.lazy import lazy_import
+from imbalance_cli.randomness import keyed_seed
+from imbalance_cli.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import nn
+    from torch.nn import Module, Sequential
+
+    from imbalance_cli import blocks
+else:
+    torch = lazy_import("torch")
+    nn = lazy_import("torch.nn")
+    blocks = lazy_import("imbalance_cli.blocks")
+
+
+MODELS = Registry("model")  # type: ignore[var-annotated]
+
+Dropout = Annotated[float, Interval(ge=0, lt=1)]
+Width = Annotated[int, Interval(ge=1, le=1024)]
+
+
+def build_model(choice: Mapping[str, Any], classes: int, image_size: int, seed: int) -> Sequential:
+    """The chosen model, its initial weights drawn from `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(keyed_seed(seed, "weights"))
+        model: Sequential = MODELS.bind(choice)(classes, image_size)
+    return model
+
+
+def parameter_count(model: Module) -> int:
+    """How many numbers training may change."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@MODELS.register
+def cnn(classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 0.0) -> Sequential:
+    """Three convolutions with batch norm, 94 thousand parameters: the fast default."""
+    backbone = nn.Sequential(
+        *blocks.convolution(3, width),
+        nn.MaxPool2d(2),
+        *blocks.convolution(width, 2 * width),
+        nn.MaxPool2d(2),
+        *blocks.convolution(2 * width, 4 * width),
+        blocks.GlobalAverage(),
+    )
+    return _with_classifier(backbone, 4 * width, classes, dropout)
+
+
+@MODELS.register
+def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0) -> Sequential:
+    """The classroom network: two convolutions and three linear layers, after LeNet (LeCun et al., 1998)."""
+    side = ((image_size - 4) // 2 - 4) // 2
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * side * side, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+    )
+    return _with_classifier(backbone, 84, classes, dropout)
+
+
+@MODELS.register
+def resnet8(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+    """The smallest CIFAR-style residual network: three blocks (He et al., 2016)."""
+    return _cifar_resnet(1, width, classes, dropout)
+
+
+@MODELS.register
+def resnet20(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+    """CIFAR-style residual network with 20 layers (He et al., 2016)."""
+    return _cifar_resnet(3, width, classes, dropout)
+
+
+@MODELS.register
+def resnet32(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+    """The long-tail papers' network: 464,154 parameters on ten classes, 7,386,186 at width 64 (He et al., 2016)."""
+    return _cifar_resnet(5, width, classes, dropout)
+
+
+@MODELS.register
+def resnet18(classes: int, image_size: int, *, pretrained: bool = False, dropout: Dropout = 0.0) -> Sequential:
+    """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights."""
+    return _torchvision_resnet("resnet18", pretrained, classes, dropout)
+
+
+@MODELS.register
+def resnet50(classes: int, image_size: int, *, pretrained: bool = False, dropout: Dropout = 0.0) -> Sequential:
+    """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights."""
+    return _torchvision_resnet("resnet50", pretrained, classes, dropout)
+
+
+def _with_classifier(backbone: Module, features: int, classes: int, dropout: float) -> Sequential:
+    if dropout > 0:
+        backbone.append(nn.Dropout(dropout))  # type: ignore[operator]
+    return nn.Sequential(OrderedDict(backbone=backbone, classifier=nn.Linear(features, classes)))
+
+
+def _cifar_resnet(depth: int, width: int, classes: int, dropout: float) -> Sequential:
+    stages: list[Module] = []
+    channels = width
+    for out_channels in (width, 2 * width, 4 * width):
+        for block in range(depth):
+            stride = 2 if block == 0 and out_channels != width else 1
+            stages.append(blocks.Residual(channels, out_channels, stride))
+            channels = out_channels
+    backbone = nn.Sequential(*blocks.convolution(3, width), *stages, blocks.GlobalAverage())
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return _with_classifier(backbone, channels, classes, dropout)
+
+
+def _torchvision_resnet(name: str, pretrained: bool, classes: int, dropout: float) -> Sequential:
+    from urllib.error import URLError
+
+    models = import_torchvision().models
+    try:
+        network = getattr(models, name)(weights="DEFAULT" if pretrained else None)
+    except URLError as error:
+        raise NetworkError(
+            f"model.pretrained: the weights of {name} could not be fetched ({error.reason}); "
+            "connect to the network once, or set model.pretrained=false"
+        ) from error
+    features = network.fc.in_features
+    network.fc = nn.Identity()
+    return _with_classifier(nn.Sequential(network), features, classes, dropout)
+
+
+def import_torchvision() -> Any:
+    """torchvision, or one line saying which versions do not fit together. Raises SettingError."""
+    try:
+        import torchvision
+    except (ImportError, RuntimeError, OSError) as error:
+        try:
+            found = f"torchvision {version('torchvision')} does not load beside torch {torch.__version__}"
+        except ImportError:
+            found = "torchvision is not installed"
+        raise SettingError(
+            f"{found} ({str(error).splitlines()[0]}); reinstall the two together: "
+            "pip install --force-reinstall torch torchvision"
+        ) from error
+    return torchvision

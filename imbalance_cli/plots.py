@@ -1,0 +1,493 @@
+"""Figures of a trained model's results and of a subset's images."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_cli.errors import SettingError
+from imbalance_cli.files import whole_file
+from imbalance_cli.metrics import calibration_error, class_score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+# Okabe and Ito (2008) without yellow, which is too light on white; dashes tell the lines apart in grey.
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+PALE = "#DDDDDD"
+_GAP = 3  # white pixels right of and below each picture of a preview
+MOST_CURVES = 10  # more lines than this in one panel are not told apart
+
+_LOOK: dict[Any, Any] = {
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": PALE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
+    "svg.hashsalt": "imbalance",  # the same figure is the same bytes
+}
+# DejaVu Sans comes with matplotlib; the others draw what it lacks, where the system has them.
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+)
+
+
+@contextmanager
+def shared_look() -> Iterator[None]:
+    """The look of all figures, whatever the user's own matplotlib settings, and no talk about fonts.
+
+    Raises SettingError if matplotlib is not installed.
+    """
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # an unwritable font cache costs a second, and is nobody's concern
+    try:
+        _import_matplotlib()
+        import matplotlib
+        from matplotlib.font_manager import fontManager
+
+        installed = set(fontManager.get_font_names())
+        with matplotlib.rc_context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # it is drawn as a box
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_LOOK)
+            matplotlib.rcParams["font.family"] = [font for font in _FONTS if font in installed]
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _import_matplotlib() -> None:
+    backend = os.environ.pop("MPLBACKEND", None)  # no window is ever opened; an unknown name would stop the import
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"figures need {error.name}, which is not installed; run: python -m pip install matplotlib"
+        ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def check_suffix(path: Path) -> None:
+    """Raise SettingError unless a figure can be written to `path`, by its suffix."""
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        given = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise SettingError(f"cannot draw {path}: it has {given}; known: {', '.join(SUFFIXES)}")
+
+
+@shared_look()
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` as PNG, SVG or PDF, by the suffix of `path`; figures made alike give the same bytes.
+
+    Raises SettingError for another suffix and WriteError.
+    """
+    check_suffix(path)
+    kind = Path(path).suffix.lower()[1:]
+    dates = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with whole_file(path) as file:
+        figure.savefig(file, format=kind, metadata=dates[kind])
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, whose parts make room for each other; it belongs to no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="compressed")
+
+
+def line_look(index: int) -> dict[str, Any]:
+    """Colour and dashes of line `index`; both change from line to line."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
+
+
+@shared_look()
+def confusion_matrix(matrix: Ints, class_names: Sequence[str]) -> Figure:
+    """Counts [classes, classes], rows true, coloured by their share of the row.
+
+    Up to 20 classes the cells also show count and percent.
+    """
+    import matplotlib
+
+    classes = len(class_names)
+    numbers = classes <= 20
+    totals = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
+    names = [_shown(name) for name in class_names]
+    longest = max(map(len, names)) * 0.075  # in inches, as all sizes here
+    cell = float(np.clip(4 / classes, 0.58, 1.2)) if numbers else float(np.clip(10 / classes, 0.1, 0.3))
+    side = min(cell * classes, 24)
+    figure = new_figure(max(side, 3) + longest + (0.6 if numbers else 1.6), max(side, 2) + 1.4 + longest / 2)
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad=PALE)
+    image = axes.imshow(share, cmap=colours, vmin=0, vmax=1)
+    size = 9 if classes <= 5 else 8 if numbers else float(np.clip(cell * 55, 5, 8))
+    if classes <= 120:
+        level = longest < cell
+        axes.set_xticks(range(classes), names, fontsize=size, rotation=0 if level else 45 if numbers else 90)
+        if not level and numbers:
+            for label in axes.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), names, fontsize=size)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} images right")
+    if not numbers:
+        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
+        return figure
+    for (row, column), count in np.ndenumerate(matrix):
+        part = share[row, column]
+        text = "no\nimages" if np.isnan(part) else f"{count:,}\n{part:.{0 if classes > 10 else 1}%}"
+        axes.text(
+            column, row, text, ha="center", va="center", color="white" if part > 0.65 else "black",
+            fontsize=size if classes <= 5 else 6.5,
+        )  # fmt: skip
+    return figure
+
+
+@shared_look()
+def roc_curve(labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]) -> Figure:
+    """True over false positive rate of the rarer of two classes, else of each class against the rest.
+
+    labels [n]; logits [n, classes]. Of many classes the ten rarest in training are shown; one without images
+    in `labels` has no curve.
+    """
+    from sklearn.metrics import auc
+    from sklearn.metrics import roc_curve as rates
+
+    figure, axes = _square_figure("ROC", class_names)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    axes.text(0.6, 0.57, "chance", color="grey", rotation=45, rotation_mode="anchor", va="top")
+    for name, is_class, score, look in _rarest_first(labels, logits, class_names, train_counts):
+        if is_class.all() or not is_class.any():
+            axes.plot([], [], **look, label=f"{name}: no curve, needs images of it and of others")
+            continue
+        false_positive, true_positive, _ = rates(is_class, score)
+        area = auc(false_positive, true_positive)
+        axes.plot(false_positive, true_positive, **look, label=f"{name}: AUROC {area:.3f}")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
+    figure.legend(loc="outside lower center", fontsize=8)
+    return figure
+
+
+@shared_look()
+def precision_recall(labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]) -> Figure:
+    """Precision over recall, and the precision of guessing; classes and shapes as for `roc_curve`."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    figure, axes = _square_figure("Precision and recall", class_names)
+    for name, is_class, score, look in _rarest_first(labels, logits, class_names, train_counts):
+        if not is_class.any():
+            axes.plot([], [], **look, label=f"{name}: no curve, needs images of it")
+            continue
+        precision, recall, _ = precision_recall_curve(is_class, score)
+        average = average_precision_score(is_class, score)
+        prevalence = is_class.mean()
+        if not axes.texts:
+            axes.text(0, prevalence, "guessing", color="grey", va="bottom")
+        label = f"{name}: average precision {average:.3f}, guessing {prevalence:.3f}"
+        axes.step(recall, precision, where="post", **look, label=label)
+        axes.axhline(prevalence, color="grey", linewidth=0.8)
+    axes.set(xlabel="recall", ylabel="precision")
+    figure.legend(loc="outside lower center", fontsize=8)
+    return figure
+
+
+@shared_look()
+def threshold_sweep(
+    is_class: NDArray[np.bool_], scores: Floats, operating_points: Mapping[str, float], class_name: str
+) -> Figure:
+    """Recall, precision and specificity of one class over the threshold on its probability.
+
+    is_class [n]; scores [n], probabilities; operating_points: the threshold of each by its name.
+    """
+    from sklearn.metrics import precision_recall_curve
+    from sklearn.metrics import roc_curve as rates
+
+    name = _shown(class_name)
+    figure = new_figure(6.4, 4.6)
+    axes = figure.subplots()
+    axes.set(xscale="logit", xlabel=f"threshold on the probability of {name}", ylim=(-0.02, 1.02))
+    axes.set_title(f"What the threshold does to {name}")
+    axes.grid(True)
+    ticks = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+    least = ticks[0]  # thresholds beyond the scale are drawn at its ends
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(least / 1.5, 1 - least / 1.5)
+    if is_class.all() or not is_class.any():
+        _say(axes, "needs images inside and outside the class")
+        return figure
+
+    def shown(threshold: Any) -> Any:
+        return np.clip(threshold, least, 1 - least)
+
+    # Scores at the threshold are accepted; `at` falls and `precision_at` rises, hence post and pre.
+    false_positive, recall, at = rates(is_class, scores, drop_intermediate=False)
+    precision, _, precision_at = precision_recall_curve(is_class, scores)
+    axes.step(shown(at), recall, where="post", label="recall", **line_look(0))
+    axes.step(shown(precision_at), precision[:-1], where="pre", label="precision", **line_look(1))
+    axes.step(shown(at), 1 - false_positive, where="post", label="specificity", **line_look(2))
+    for marker, (point, threshold) in zip("osD^vP*X" * len(operating_points), operating_points.items(), strict=False):
+        chosen = scores >= threshold
+        found = chosen[is_class].mean()
+        right = is_class[chosen].mean() if chosen.any() else np.nan
+        rejected = 1 - chosen[~is_class].mean()
+        axes.axvline(shown(threshold), color="grey", linewidth=0.8)
+        axes.plot(
+            [shown(threshold)] * 3, [found, right, rejected], marker, color="black", markerfacecolor="white",
+            label=f"{point} at {threshold:.3g}: recall {found:.1%}, "
+            f"precision {right:.1%}, specificity {rejected:.1%}",
+        )  # fmt: skip
+    lines, texts = axes.get_legend_handles_labels()
+    axes.legend(lines[:3], texts[:3], loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
+    figure.legend(lines[3:], texts[3:], loc="outside lower center", fontsize=8)
+    return figure
+
+
+@shared_look()
+def reliability(probability: Floats, correct: NDArray[np.bool_], bins: int = 15) -> Figure:
+    """Accuracy over confidence in equal bins, with the images per bin and the expected calibration error.
+
+    probability [n], of the predicted class; correct [n].
+    """
+    figure = new_figure(5.2, 5.4)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    below.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    if not len(probability):
+        _say(axes, "no images")
+        return figure
+    bin_of = np.minimum((probability * bins).astype(int), bins - 1)  # the bins of calibration_error
+    counts = np.bincount(bin_of, minlength=bins)
+    accuracy = np.bincount(bin_of, correct, bins) / np.maximum(counts, 1)
+    centres = (np.arange(bins) + 0.5) / bins
+    axes.bar(centres, accuracy, 1 / bins, color=COLOURS[5], edgecolor="white")
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+    axes.text(0.02, 0.045, "calibrated", rotation=45, rotation_mode="anchor", transform_rotates_text=True)
+    below.bar(centres, counts, 1 / bins, color="grey", edgecolor="white")
+    below.set(yscale="log", ylim=(0.5, counts.max() * 2))
+    below.yaxis.set_major_formatter("{x:,.0f}")
+    below.yaxis.set_minor_formatter("")
+    error = calibration_error(probability, correct, bins)
+    axes.set_title(f"ECE {error:.3f}: confidence {probability.mean():.1%} on average, accuracy {correct.mean():.1%}")
+    return figure
+
+
+@shared_look()
+def recall_bars(recalls: Floats, train_counts: Sequence[int], class_names: Sequence[str]) -> Figure:
+    """Recall of each class beside its training images, most trained first.
+
+    recalls [classes], NaN for a class without test images.
+    """
+    order = np.argsort(-np.asarray(train_counts), kind="stable")
+    recall, counts = np.asarray(recalls)[order], np.asarray(train_counts)[order]
+    rows = np.arange(len(order))
+    row = float(np.clip(12 / max(len(order), 1), 0.12, 0.3))  # inches
+    size = min(9.0, row * 50)
+    figure = new_figure(7.2, 1.1 + row * max(len(order), 2))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
+    left.barh(rows, np.nan_to_num(recall), color=COLOURS[2])
+    for position, value in enumerate(recall):
+        text = "no images" if np.isnan(value) else f"{value:.0%}"
+        left.text(np.nan_to_num(value) + 0.01, position, text, va="center", fontsize=size)
+    left.set(xlim=(0, 1.12), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="recall", ylim=(len(order) - 0.4, -0.6))
+    left.set_yticks(rows, [_shown(class_names[i]) for i in order], fontsize=size)
+    right.barh(rows, np.maximum(counts - 0.5, 0), left=0.5, color="grey")
+    for position, count in enumerate(counts):
+        right.text(max(count, 0.5) * 1.2, position, f"{count:,}", va="center", fontsize=size)
+    right.set(xlabel="training images (log scale)", xscale="log", xlim=(0.5, max(counts.max(initial=1), 1) * 8))
+    right.xaxis.set_ticks([])
+    right.xaxis.set_ticks([], minor=True)
+    right.spines.bottom.set_visible(False)
+    for axes in (left, right):
+        axes.tick_params(axis="y", length=0)
+    present = recall[~np.isnan(recall)]
+    mean = f"{present.mean():.1%}" if len(present) else "unknown"
+    left.set_title(f"Mean recall {mean}; classes by training images")
+    return figure
+
+
+@shared_look()
+def learning_curves(log: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Figure:
+    """Losses, recall of each class on validation, and learning rate over the epochs.
+
+    Each line of `log` holds epoch, train_loss and learning_rate, and where there is validation data also
+    validation_loss and validation_recall, a list with one number or None per class.
+    """
+    figure = new_figure(6.4, 6.4)
+    loss, recall, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.2])
+    epochs = [line["epoch"] for line in log]
+    marker = "o" if len(log) < 2 else ""  # one epoch makes no line
+    for index, (key, label) in enumerate([("train_loss", "training"), ("validation_loss", "validation")]):
+        values = [np.nan if line.get(key) is None else line[key] for line in log]
+        if np.isfinite(values).any():
+            loss.plot(epochs, values, marker=marker, markersize=3, label=label, **line_look(index))
+            loss.legend()
+    recalls = np.full((len(log), len(class_names)), np.nan)
+    for position, line in enumerate(log):
+        if line.get("validation_recall"):
+            recalls[position] = [np.nan if value is None else value for value in line["validation_recall"]]
+    _draw_recalls(recall, epochs, recalls, class_names, marker)
+    rate.plot(epochs, [line["learning_rate"] for line in log], color="black", marker=marker, markersize=3)
+    loss.set(ylabel="loss")
+    recall.set(ylabel="validation recall", ylim=(-0.03, 1.03))
+    rate.set(ylabel="learning rate", xlabel="epoch")
+    rate.yaxis.set_major_formatter("{x:g}")
+    rate.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (loss, recall, rate):
+        axes.grid(True)
+    if log:
+        loss.set_title(f"Training loss {log[-1]['train_loss']:.3g} after epoch {epochs[-1]}")
+    else:
+        _say(loss, "no epochs yet")
+    figure.align_ylabels()
+    return figure
+
+
+def _draw_recalls(axes: Axes, epochs: Sequence[int], recalls: Floats, class_names: Sequence[str], marker: str) -> None:
+    """Recalls [epochs, classes] on validation: a line per class, or of many classes pale ones and their mean."""
+    known = ~np.isnan(recalls)
+    if not known.any():
+        _say(axes, "no validation data")
+        return
+    many = len(class_names) > MOST_CURVES
+    for index in np.flatnonzero(known.any(axis=0)).tolist():
+        look = line_look(index) | {"label": _shown(class_names[index])}
+        if many:
+            look = {"color": "grey", "linewidth": 0.5}
+        axes.plot(epochs, recalls[:, index], marker=marker, markersize=3, **look)
+    if many:
+        seen = known.any(axis=1)
+        mean = np.nanmean(recalls[seen], axis=1)
+        axes.plot(np.asarray(epochs)[seen], mean, color="black", marker=marker, label="mean of the classes")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+@shared_look()
+def missed_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
+    """Images [n, 3, height, width], most confidently missed first, each above its caption.
+
+    A caption is one or two short lines.
+    """
+    columns = min(max(len(images), 1), 8)
+    rows = -(-max(len(images), 1) // columns)
+    figure = new_figure(max(1.2 * columns, 3), 1.45 * rows + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, (image, caption) in zip(grid, zip(images, captions, strict=True), strict=False):
+        axes.imshow(image.transpose(1, 2, 0))
+        axes.set_xlabel("\n".join(_shown(line, 20) for line in caption.split("\n")), fontsize=7)
+    title = f"{len(images)} missed images, most confident mistake first" if len(images) else "No missed images"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+@shared_look()
+def subset_preview(images: Sequence[NDArray[np.uint8]], class_names: Sequence[str], counts: Sequence[int]) -> Figure:
+    """The first images of every class in a row, beside its name and count.
+
+    images: of each class, [any, 3, height, width].
+    """
+    columns = 10 if len(images) <= 25 else 5
+    blocks = -(-len(images) // 25)
+    rows = -(-len(images) // blocks)
+    size = 0.55 if blocks == 1 else 0.4  # inches
+    labels = [f"{_shown(name)}  {count:,}" for name, count in zip(class_names, counts, strict=True)]
+    longest = max(map(len, labels)) * 0.08
+    figure = new_figure((columns * size + longest + 0.2) * blocks, max(rows * size, 1) + 0.4)
+    for block, axes in enumerate(figure.subplots(1, blocks, squeeze=False).ravel()):
+        shown = slice(block * rows, (block + 1) * rows)
+        pictures = [strip[:columns] for strip in images[shown]]
+        axes.imshow(_tiled(pictures, columns))
+        step = pictures[0].shape[2] + _GAP
+        axes.set_yticks(step * (np.arange(len(pictures)) + 0.5), labels[shown])
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    figure.suptitle(f"{sum(counts):,} images of {len(images)} classes", x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _tiled(strips: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """One picture [height, width, 3], with strip i in row i: one image to draw instead of hundreds."""
+    _, channels, height, width = strips[0].shape
+    grid = np.full((len(strips), columns, height + _GAP, width + _GAP, channels), 255, np.uint8)
+    for row, strip in enumerate(strips):
+        grid[row, : len(strip), :height, :width] = strip.transpose(0, 2, 3, 1)
+    return grid.swapaxes(1, 2).reshape(len(strips) * (height + _GAP), columns * (width + _GAP), channels)
+
+
+def _rarest_first(
+    labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]
+) -> Iterator[tuple[str, NDArray[np.bool_], Floats, dict[str, Any]]]:
+    """Name, membership [n], scores [n] and look of each class to draw, the rarest boldest."""
+    classes = len(class_names)
+    # Of equally rare classes the last comes first: by convention the second of two is the minority.
+    order = sorted(range(classes), key=lambda i: (train_counts[i], -i))
+    for position, i in enumerate(order[:1] if classes == 2 else order[:MOST_CURVES]):
+        look = {**line_look(position), "linewidth": 2.4 if position == 0 else 1.1}
+        yield _shown(class_names[i]), labels == i, class_score(logits, i), look
+
+
+def _square_figure(what: str, class_names: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure of one panel from 0 to 1 both ways, with room below for a legend line per class drawn."""
+    classes = len(class_names)
+    lines = 1 if classes == 2 else min(classes, MOST_CURVES)
+    figure = new_figure(5.4, 5 + 0.17 * lines)
+    axes = figure.subplots()
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.grid(True)
+    whose = "the rarer class" if classes == 2 else "each class against the rest, rarest first"
+    if classes > MOST_CURVES:
+        whose = f"the {MOST_CURVES} rarest of {classes} classes"
+    axes.set_title(f"{what} of {whose}")
+    return figure, axes
+
+
+def _shown(name: str, limit: int = 28) -> str:
+    """`name` as a figure can show it: printable, and cut in the middle when long."""
+    name = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[1 - limit // 2 :]}"
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", color="grey", transform=axes.transAxes)

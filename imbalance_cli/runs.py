@@ -1,0 +1,156 @@
+"""The run folder: who may write it, what every run records, and reading that back (without torch)."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from imbalance_cli.errors import CheckpointError
+from imbalance_cli.files import make_folder, write_file
+
+CONFIG, SUBSET, ENVIRONMENT, LOG = "config.yaml", "subset.yaml", "environment.json", "log.jsonl"
+CHECKPOINT, RESULTS, CURVES, CONFUSION = "checkpoint.pt", "results.json", "curves.png", "confusion_matrix.png"
+LOCK = ".lock"
+FILES = (CONFIG, SUBSET, ENVIRONMENT, LOG, CHECKPOINT, RESULTS, CURVES, CONFUSION)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """`parent/name`, or with -2, -3 ... where that is taken. The folder is made, so that nobody else gets it.
+
+    Raises WriteError.
+    """
+    make_folder(parent)
+    for number in range(1, 1_000_000):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue  # another process was faster
+            except OSError:
+                make_folder(folder)  # says what is wrong
+            return folder
+    raise CheckpointError(f"{parent / name} and a million numbered folders beside it are taken")
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise CheckpointError if a new run cannot have `folder`, because it holds something."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; give a folder with --output")
+    if folder.is_dir() and not overwrite and any(entry.name != LOCK for entry in folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} is not empty; go on with its run by --resume {folder}, replace it by --overwrite, "
+            "or choose another --output"
+        )
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove the files of the run before, and only those."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def require_run(folder: Path) -> None:
+    """Raise CheckpointError unless `folder` is that of a run."""
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder} is not the folder of a run: it holds no {CONFIG}")
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep every other process from writing `folder` while the block runs. Raises CheckpointError if one does.
+
+    The lock is the system's, on an open file: it ends with the process, however that ends.
+    """
+    try:
+        handle: IO[str] = open(folder / LOCK, "a+", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot write in {folder}: {(error.strerror or str(error)).lower()}") from error
+    with handle:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two runs never choose the same folder by themselves
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise CheckpointError(f"{folder} is being written by {holder}; wait, or choose another --output") from error
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield  # the file stays: removing it could take the lock from under a process that has just opened it
+
+
+def environment(device: str, threads: int, precision: str) -> dict[str, Any]:
+    """What a result may depend on beside its configuration."""
+    return {
+        "command": sys.argv,
+        "versions": {name: version(name) for name in ("imbalance-cli", "torch", "numpy", "scikit-learn", "pillow")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "git_commit": _git_commit(),
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What of two environments differs that may change bytes: name, before, now."""
+    for name in ("device", "precision", "threads", "python", "platform"):
+        if before[name] != now[name]:
+            yield name, before[name], now[name]
+    for name, version_now in now["versions"].items():
+        if before["versions"].get(name) != version_now:
+            yield name, before["versions"].get(name), version_now
+
+
+def peak_memory() -> dict[str, float]:
+    """The most memory this process has held, in MiB, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_memory_mib": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON. Raises WriteError."""
+    write_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in the JSON file `path`. Raises CheckpointError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: it is damaged or not JSON") from error
+
+
+def write_log(folder: Path, log: list[dict[str, Any]]) -> None:
+    """Write the log, one JSON object a line. Raises WriteError."""
+    write_file(folder / LOG, "".join(json.dumps(line) + "\n" for line in log))
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,381 @@
+"""Files of any format become the right pixels, once, and a bad file is told from a good one."""
+
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from imbalance_cli.data import image_cache
+from imbalance_cli.data.decode import (
+    BadImage,
+    Content,
+    ImageFile,
+    decode_files,
+    default_image_size,
+    is_image,
+    printable,
+)
+
+RANDOM = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+
+
+def decode(path: Path, size: int = 16) -> tuple[NDArray[np.uint8], Content | BadImage]:
+    """Pixels [height, width, 3] and content of one file."""
+    pixels = np.zeros((3, size, size), np.uint8)
+    (content,) = decode_files(path.parent, [ImageFile(path.name, 0, 0)], [pixels])
+    return pixels.transpose(1, 2, 0), content
+
+
+def conversions(path: Path) -> tuple[str, ...]:
+    content = decode(path)[1]
+    assert isinstance(content, Content), content
+    return content.conversions
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
+def test_formats_are_told_apart_by_content_not_by_suffix(tmp_path: Path, format: str) -> None:
+    flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    Image.fromarray(flat).save(tmp_path / "image.txt", format, lossless=True)
+    pixels, content = decode(tmp_path / "image.txt")
+    assert isinstance(content, Content)
+    assert np.abs(pixels.astype(int) - flat).max() <= (3 if format == "JPEG" else 0)
+
+
+def test_lossless_pixels_of_the_right_size_arrive_unchanged(tmp_path: Path) -> None:
+    Image.fromarray(RANDOM).save(tmp_path / "a.png")
+    pixels, content = decode(tmp_path / "a.png")
+    assert np.array_equal(pixels, RANDOM)
+    assert isinstance(content, Content) and content.conversions == ()
+
+
+def test_the_digest_is_the_sha256_of_the_file(tmp_path: Path) -> None:
+    Image.fromarray(RANDOM).save(tmp_path / "a.png")
+    content = decode(tmp_path / "a.png")[1]
+    data = (tmp_path / "a.png").read_bytes()
+    assert isinstance(content, Content) and content.digest == hashlib.sha256(data).hexdigest()
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    wide = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    expected = np.repeat((wide / 257)[..., None], 3, axis=2)
+    for name in ("grey.png", "grey.tiff"):
+        Image.fromarray(wide).save(tmp_path / name)
+        assert np.abs(decode(tmp_path / name)[0] - expected).max() <= 1
+        assert conversions(tmp_path / name) == ("16-bit grey: scaled to 8 bits",)
+
+
+def test_float_grey_is_read_from_0_to_1_and_refused_outside(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "float.tiff")
+    assert np.array_equal(decode(tmp_path / "float.tiff")[0][..., 0].ravel(), np.arange(256))
+    for wrong in (values * 300, values - 1, values * np.nan):
+        Image.fromarray(wrong).save(tmp_path / "float.tiff")
+        content = decode(tmp_path / "float.tiff")[1]
+        assert isinstance(content, BadImage) and "0 to 1" in str(content)
+
+
+def test_grey_palette_1_bit_and_cmyk_become_rgb_and_say_so(tmp_path: Path) -> None:
+    grey = Image.fromarray(RANDOM[..., 0])
+    grey.save(tmp_path / "grey.png")
+    assert np.array_equal(decode(tmp_path / "grey.png")[0], np.repeat(RANDOM[..., :1], 3, axis=2))
+    assert "grey" in conversions(tmp_path / "grey.png")[0]
+
+    palette = Image.fromarray(RANDOM).quantize(64)
+    palette.save(tmp_path / "palette.png")
+    assert np.array_equal(decode(tmp_path / "palette.png")[0], np.asarray(palette.convert("RGB")))
+    assert "palette" in conversions(tmp_path / "palette.png")[0]
+
+    Image.fromarray(RANDOM[..., 0] > 127).save(tmp_path / "bits.png")
+    assert np.array_equal(decode(tmp_path / "bits.png")[0][..., 0], (RANDOM[..., 0] > 127) * np.uint8(255))
+    assert "1-bit" in conversions(tmp_path / "bits.png")[0]
+
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg")
+    assert np.abs(decode(tmp_path / "cmyk.jpg")[0] - np.array([255.0, 0, 0])).max() <= 3
+    assert "CMYK" in conversions(tmp_path / "cmyk.jpg")[0]
+
+
+def test_transparency_is_composed_on_white(tmp_path: Path) -> None:
+    alpha = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16, 1)
+    Image.fromarray(np.concatenate([RANDOM, alpha], axis=2)).save(tmp_path / "rgba.png")
+    opacity = alpha / 255
+    expected = RANDOM * opacity + 255 * (1 - opacity)
+    assert np.abs(decode(tmp_path / "rgba.png")[0] - expected).max() <= 1
+    assert conversions(tmp_path / "rgba.png") == ("transparency: composed on white",)
+
+    Image.new("LA", (16, 16), (0, 0)).save(tmp_path / "la.png")
+    assert decode(tmp_path / "la.png")[0].min() == 255
+
+    clear = Image.new("P", (16, 16), 0)
+    clear.putpalette([10, 20, 30])
+    clear.save(tmp_path / "p.png", transparency=bytes([0]))
+    assert decode(tmp_path / "p.png")[0].min() == 255
+
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
+    assert decode(tmp_path / "key.png")[0].min() == 255
+
+
+def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the first row is the right-hand side
+    for name in ("photo.png", "photo.tiff", "photo.webp"):
+        Image.fromarray(RANDOM).save(tmp_path / name, exif=exif, lossless=True)
+        assert np.array_equal(decode(tmp_path / name)[0], np.rot90(RANDOM, -1)), name
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
+    colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    frames = [Image.new("RGB", (16, 16), colour) for colour in colours]
+    for name in ("anim.gif", "anim.png", "anim.webp", "pages.tiff"):
+        options: dict[str, Any] = {"lossless": True} if name.endswith("webp") else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        assert np.array_equal(decode(tmp_path / name)[0][0, 0], colours[0])
+        assert "animated: first frame of 3" in conversions(tmp_path / name)
+
+
+def test_other_sizes_keep_their_proportions_and_lose_the_ends_of_the_longer_side(tmp_path: Path) -> None:
+    wide = np.zeros((40, 120, 3), np.uint8)
+    wide[:, 40:80] = 255  # the middle square is white, what is cut off is black
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert decode(tmp_path / "wide.png")[0][:, 2:-2].min() > 240
+    Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "tall.png")
+    assert decode(tmp_path / "tall.png")[0][2:-2].min() > 240
+    Image.fromarray(RANDOM).save(tmp_path / "small.png")
+    assert decode(tmp_path / "small.png", size=24)[0].std() > 0
+
+
+def test_scaling_down_averages_instead_of_dropping_pixels(tmp_path: Path) -> None:
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for name in ("stripes.png", "stripes.jpg"):
+        Image.fromarray(stripes).save(tmp_path / name)
+        assert np.abs(decode(tmp_path / name)[0].astype(int) - 127).max() <= 6
+
+
+def test_what_is_no_image_says_so(tmp_path: Path) -> None:
+    for name, data in {"text.png": b"hi", "empty.png": b"", "x.svg": b"<svg/>"}.items():
+        (tmp_path / name).write_bytes(data)
+        content = decode(tmp_path / name)[1]
+        assert isinstance(content, BadImage) and "not an image" in str(content)
+        assert not is_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_truncated_images_are_bad_and_leave_nothing_on_stderr(
+    tmp_path: Path, format: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a"
+    options = {"compression": "tiff_lzw"} if format == "TIFF" else {}
+    Image.fromarray(RANDOM).save(path, format, **options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert isinstance(decode(path)[1], BadImage)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_bytes_never_escape_as_an_exception(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    for format in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"):
+        path = tmp_path / format
+        Image.fromarray(RANDOM).save(path, format)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(30):
+            damaged = whole.copy()
+            damaged[generator.integers(0, len(whole), 3)] = generator.integers(0, 256, 3)
+            path.write_bytes(damaged.tobytes())
+            assert isinstance(decode(path)[1], Content | BadImage)
+
+
+def test_a_file_that_vanished_says_so(tmp_path: Path) -> None:
+    content = decode(tmp_path / "gone.png")[1]
+    assert isinstance(content, BadImage) and "gone since" in str(content)
+
+
+@pytest.mark.parametrize(("size", "reason"), [((1, 1), "minimum"), ((300, 1), "minimum"), ((400, 10), "20")])
+def test_images_too_small_or_too_narrow_are_bad(tmp_path: Path, size: tuple[int, int], reason: str) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    content = decode(tmp_path / "a.png")[1]
+    assert isinstance(content, BadImage)
+    assert f"{size[0]} x {size[1]}" in str(content) and reason in str(content)
+
+
+def bomb(path: Path, side: int = 20_000) -> None:
+    """A 1-bit PNG of side x side pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes((side // 8 + 1) * side))
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    bomb(tmp_path / "bomb.png")
+    limit = Image.MAX_IMAGE_PIXELS
+    content = decode(tmp_path / "bomb.png")[1]
+    assert isinstance(content, BadImage)
+    assert "400000000" in str(content) and "limit is 100000000" in str(content)
+    assert Image.MAX_IMAGE_PIXELS == limit
+
+
+def test_many_files_keep_their_order_across_threads(tmp_path: Path) -> None:
+    files = []
+    for value in range(150):
+        Image.new("RGB", (16, 16), (value, 0, 0)).save(tmp_path / f"{value}.png")
+        files.append(ImageFile(f"{value}.png", 100_000, 0))  # so large that several threads are worth it
+    pixels = np.zeros((150, 3, 16, 16), np.uint8)
+    decode_files(tmp_path, files, list(pixels))
+    assert pixels[:, 0, 0, 0].tolist() == list(range(150))
+
+
+# ---------------------------------------------------------------------------------- the default image size
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [([10, 12], 32), ([32, 32], 32), ([48, 48], 32), ([64, 64], 64), ([20, 100, 500], 96), ([500, 900], 224)],
+)
+def test_the_default_size_is_a_usual_one_not_above_the_median(tmp_path: Path, sides: list[int], expected: int) -> None:
+    files = []
+    for index, side in enumerate(sides):
+        Image.new("RGB", (side + 7, side)).save(tmp_path / f"{index}.png")
+        files.append(ImageFile(f"{index}.png", 0, 0))
+    said: list[str] = []
+    assert default_image_size(tmp_path, files, said.append) == expected
+    assert f"{expected} x {expected}" in said[0] and str(sides[0]) in said[0] and "--image-size" in said[0]
+
+
+def test_the_default_size_keeps_many_images_within_a_gibibyte(tmp_path: Path) -> None:
+    Image.new("RGB", (500, 500)).save(tmp_path / "a.png")
+    assert default_image_size(tmp_path, [ImageFile("a.png", 0, 0)] * 20_000, print) == 128
+
+
+# ------------------------------------------------------------------------------------------------ the cache
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for value in range(4):
+        Image.new("RGB", (16, 16), (value, 0, 0)).save(folder / f"{value}.png")
+    return folder
+
+
+def listed(folder: Path) -> list[ImageFile]:
+    facts = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+    return [ImageFile(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts]
+
+
+def read(folder: Path, files: list[ImageFile] | None = None, size: int = 16) -> tuple[list[int], list[str]]:
+    """The red value of each image, and what was said."""
+    said: list[str] = []
+    cache = folder.parent / "cache" / "a.images"
+    pixels, contents = image_cache.read_images(folder, files or listed(folder), size, path=cache, notice=said.append)
+    assert len(pixels) == sum(isinstance(content, Content) for content in contents)
+    return pixels[:, 0, 0, 0].tolist(), said
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were really decoded."""
+    names: list[str] = []
+
+    def watched(root: Path, files: list[ImageFile], into: list[NDArray[np.uint8]]) -> list[Content | BadImage]:
+        names.extend(file.name for file in files)
+        return decode_files(root, files, into)
+
+    monkeypatch.setattr(image_cache, "decode_files", watched)
+    return names
+
+
+def test_unchanged_files_are_decoded_once(photos: Path, decoded: list[str]) -> None:
+    first = read(photos)
+    assert len(decoded) == 4
+    assert read(photos) == first == ([0, 1, 2, 3], [])
+    assert len(decoded) == 4
+
+
+def test_changed_and_new_files_are_decoded_again_and_vanished_ones_dropped(photos: Path, decoded: list[str]) -> None:
+    read(photos)
+    decoded.clear()
+    (photos / "0.png").unlink()
+    Image.new("RGB", (16, 16), (99, 0, 0)).save(photos / "2.png")
+    os.utime(photos / "2.png", ns=(1, 1))
+    Image.new("RGB", (16, 16), (7, 0, 0)).save(photos / "1b.png")
+    assert read(photos)[0] == [1, 7, 99, 3]
+    assert decoded == ["1b.png", "2.png"]
+    decoded.clear()
+    assert read(photos)[0] == [1, 7, 99, 3]
+    assert decoded == []
+
+
+def test_the_cache_follows_the_order_asked_for(photos: Path, decoded: list[str]) -> None:
+    read(photos)
+    assert read(photos, files=listed(photos)[::-1])[0] == [3, 2, 1, 0]
+    assert len(decoded) == 4
+
+
+def test_bad_files_are_tried_again_and_the_good_ones_are_not(photos: Path, decoded: list[str]) -> None:
+    (photos / "1.png").write_text("hi")
+    assert read(photos)[0] == [0, 2, 3]
+    decoded.clear()
+    assert read(photos)[0] == [0, 2, 3]
+    assert decoded == ["1.png"]
+
+
+@pytest.mark.parametrize("place", [0, 5, 200, -40, -1])
+def test_a_damaged_cache_is_noticed_and_rebuilt(photos: Path, place: int) -> None:
+    read(photos)
+    (cache,) = (photos.parent / "cache").iterdir()
+    data = bytearray(cache.read_bytes())
+    data[place] ^= 1
+    cache.write_bytes(data)
+    values, said = read(photos)
+    assert values == [0, 1, 2, 3]
+    assert "damaged" in said[0]
+    assert read(photos) == ([0, 1, 2, 3], [])
+
+
+@pytest.mark.parametrize("length", [0, 10, 300])
+def test_a_truncated_cache_is_noticed_and_rebuilt(photos: Path, length: int) -> None:
+    read(photos)
+    (cache,) = (photos.parent / "cache").iterdir()
+    cache.write_bytes(cache.read_bytes()[:length])
+    values, said = read(photos)
+    assert values == [0, 1, 2, 3] and "damaged" in said[0]
+
+
+def test_a_cache_of_another_size_is_not_used(photos: Path) -> None:
+    read(photos)
+    assert read(photos, size=24) == ([0, 1, 2, 3], [])
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_no_error(photos: Path) -> None:
+    (photos.parent / "cache").write_text("a file where the folder should be")
+    values, said = read(photos)
+    assert values == [0, 1, 2, 3]
+    assert any("cannot write" in line and "decoded again" in line for line in said)
+
+
+def test_the_cache_keeps_names_that_are_not_utf_8(photos: Path, decoded: list[str]) -> None:
+    name = os.fsdecode(b"\xff.png")
+    try:
+        Image.new("RGB", (16, 16), (9, 0, 0)).save(photos / "x.png")
+        (photos / "x.png").rename(photos / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert read(photos)[0] == read(photos)[0] == [0, 1, 2, 3, 9]
+    assert len(decoded) == 5
+
+
+def test_printable_escapes_what_would_break_a_line_or_an_encoding() -> None:
+    assert printable("naïve cat") == "naïve cat"
+    assert printable("a\nb\x1b") == r"a\nb\x1b"
+    assert printable(os.fsdecode(b"\xff.png")).encode() == rb"\udcff.png"

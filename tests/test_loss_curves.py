@@ -1,0 +1,176 @@
+"""What is drawn of a loss is what the loss computes, and every drawing can be read without colour."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from imbalance_cli.errors import SettingError, WriteError
+from imbalance_cli.loss_curves import (
+    PROBABILITIES,
+    Curve,
+    curve_label,
+    draw_in_terminal,
+    loss_curve,
+    loss_figure,
+    write_csv,
+)
+from imbalance_cli.plots import save_figure
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]
+
+
+def focal(gamma: float):  # type: ignore[no-untyped-def]
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        value = cross_entropy(logits, labels)
+        return (1 - (-value).exp()) ** gamma * value
+
+    return loss
+
+
+def focal_curve(gamma: float) -> Curve:
+    return Curve(curve_label("focal", {"gamma": gamma}), PROBABILITIES, *loss_curve(focal(gamma)))
+
+
+def test_cross_entropy_has_the_values_of_the_textbook() -> None:
+    values, _ = loss_curve(cross_entropy, np.array([0.8, 0.7]))
+    assert values == pytest.approx([0.2231, 0.3567], abs=5e-5)
+
+
+def test_the_gradient_of_cross_entropy_is_one_minus_p() -> None:
+    _, gradient = loss_curve(cross_entropy)
+    assert gradient == pytest.approx(1 - PROBABILITIES, rel=1e-12)
+
+
+def test_focal_scales_cross_entropy_and_its_gradient() -> None:
+    p, gamma = 0.9, 2
+    values, gradient = loss_curve(focal(gamma), np.array([p]))
+    assert values == pytest.approx([0.1**2 * 0.10536], rel=1e-4)
+    # Lin et al. (2017), appendix B.
+    assert gradient == pytest.approx([(1 - p) ** gamma * abs(gamma * p * math.log(p) + p - 1)], rel=1e-12)
+
+
+def test_the_true_class_is_the_second_whose_logit_alone_moves() -> None:
+    seen = []
+
+    def watched(logits: Tensor, labels: Tensor) -> Tensor:
+        seen.append((logits.detach(), labels))
+        return cross_entropy(logits, labels)
+
+    loss_curve(watched, np.array([0.25, 0.75]))
+    ((logits, labels),) = seen
+    assert logits.dtype == torch.float64 and labels.tolist() == [1, 1]
+    assert logits.numpy() == pytest.approx(np.array([[0, -math.log(3)], [0, math.log(3)]]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "label"),
+    [
+        ("cross_entropy", {}, "CE"),
+        ("focal", {"gamma": 0.0}, "CE (gamma = 0)"),
+        ("focal", {"gamma": 0, "alpha": None}, "CE (gamma = 0)"),
+        ("focal", {"gamma": 0.0, "alpha": 0.25}, "focal, gamma = 0, alpha = 0.25"),
+        ("focal", {"gamma": 2.0}, "focal, gamma = 2"),
+        ("huber", {}, "huber"),
+    ],
+)
+def test_a_curve_is_called_by_its_loss_and_options(loss: str, options: dict[str, object], label: str) -> None:
+    assert curve_label(loss, options) == label
+
+
+def test_the_figure_has_the_loss_the_gradient_and_the_well_classified_region() -> None:
+    curves = [focal_curve(gamma) for gamma in (0, 1, 2, 5)]
+    figure = loss_figure(curves)
+    loss, gradient = figure.axes
+    for curve, left, right in zip(curves, loss.lines, gradient.lines, strict=True):
+        assert np.array_equal(left.get_ydata(), curve.loss)
+        assert np.array_equal(right.get_ydata(), curve.gradient)
+    for axes in figure.axes:
+        assert "well classified" in [text.get_text() for text in axes.texts]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [curve.label for curve in curves]
+    assert len({line.get_linestyle() for line in loss.lines}) == 4, "told apart in grey"
+
+
+def test_fifty_curves_have_a_legend_that_stays_on_the_page(tmp_path: Path) -> None:
+    figure = loss_figure([focal_curve(index / 5) for index in range(50)])
+    save_figure(figure, tmp_path / "f.png")
+    (legend,) = figure.legends
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert len(boxes) == 50
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+    assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
+    assert max(box.y1 for box in boxes) < min(axes.get_window_extent().y0 for axes in figure.axes)
+
+
+def test_a_loss_of_zero_everywhere_can_be_drawn() -> None:
+    nothing = Curve("nothing", PROBABILITIES, np.zeros(999), np.zeros(999))
+    assert loss_figure([nothing]).axes
+    assert "a nothing" in draw_in_terminal([nothing]).plain
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_terminal_drawing_fits_and_names_every_curve(ascii_only: bool, width: int) -> None:
+    curves = [focal_curve(gamma) for gamma in (0, 1, 2, 5)]
+    drawing = draw_in_terminal(curves, width=width, height=12, ascii_only=ascii_only).plain
+    rows = drawing.splitlines()
+    assert max(map(len, rows)) <= min(width, 80)
+    assert drawing.isascii() == ascii_only
+    panel = "".join(row[7:] for row in rows[1:13])
+    for letter, curve in zip("abcd", curves, strict=True):
+        assert f"{letter} {curve.label}" in drawing
+        assert letter in panel, "without colours a letter tells the curves apart"
+    assert "probability of the true class" in drawing and "well classified" in drawing
+
+
+def test_the_terminal_drawing_puts_the_curve_where_its_values_are() -> None:
+    line = Curve("line", PROBABILITIES, 1 - PROBABILITIES, np.ones(999))
+    rows = draw_in_terminal([line], width=47, height=10, ascii_only=True).plain.splitlines()
+    panel = [row[7:] for row in rows[1:11]]
+    assert panel[0].startswith("a") and panel[-1].endswith("a")
+    assert all(row.index("a") < below.index("a") for row, below in zip(panel, panel[1:], strict=False))
+
+
+def test_curves_that_coincide_share_the_cells_of_an_ascii_drawing() -> None:
+    curves = [focal_curve(1), focal_curve(1)]
+    panel = draw_in_terminal(curves, ascii_only=True).plain.split("+--")[0]
+    assert panel.count("b") > 20
+    assert panel.count("a") == pytest.approx(panel.count("b"), rel=0.2)
+
+
+def test_labels_are_ascii_where_the_terminal_is() -> None:
+    curve = Curve("γ = 2", PROBABILITIES, 1 - PROBABILITIES, np.ones(999))
+    assert "a ? = 2" in draw_in_terminal([curve], ascii_only=True).plain
+
+
+def test_the_csv_holds_every_value_exactly(tmp_path: Path) -> None:
+    curves = [focal_curve(0), focal_curve(2)]
+    write_csv(curves, tmp_path / "values.csv")
+    with open(tmp_path / "values.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header == [
+        "p", "CE (gamma = 0) loss", "CE (gamma = 0) gradient", "focal, gamma = 2 loss", "focal, gamma = 2 gradient"
+    ]  # fmt: skip
+    values = np.array(rows, float)
+    expected = [PROBABILITIES] + [column for curve in curves for column in (curve.loss, curve.gradient)]
+    assert np.array_equal(values, np.column_stack(expected))
+    assert rows[799][0] == "0.8"
+
+
+def test_nothing_to_draw_is_an_error_that_says_what_to_give(tmp_path: Path) -> None:
+    for draw in (loss_figure, draw_in_terminal, lambda curves: write_csv(curves, tmp_path / "f.csv")):
+        with pytest.raises(SettingError, match="no loss to draw; name at least one"):
+            draw([])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(WriteError):
+        write_csv([focal_curve(1)], tmp_path / "absent" / "f.csv")

@@ -1,0 +1,206 @@
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from imbalance_cli.data.image_set import Dataset, ImageSet
+from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest, write_manifest
+from imbalance_cli.data.subset import make_subset
+from imbalance_cli.errors import CheckpointError, DataError, WriteError
+
+ODD_NAMES = (
+    "no",
+    "on",
+    "123",
+    "007",
+    "~",
+    "naïve cat",
+    "-rf",
+    "a\nb",
+    'it\'s "x"',
+    "\udcff",
+    "\\xff",
+    "a: b",
+    "é😀",
+)
+
+
+def images(names, each=8, prefix=""):
+    labels = torch.arange(each * len(names)) % len(names)
+    pixels = torch.arange(len(labels)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 1, 1).contiguous()
+    return ImageSet(pixels, labels, tuple(names), tuple(f"{prefix}{i}" for i in range(len(labels))))
+
+
+def dataset(names=("cat", "dog"), prefix=""):
+    return Dataset("pets", "identity of pets", images(names, prefix=prefix), images(names, 4))
+
+
+@pytest.fixture
+def manifest():
+    return make_subset(dataset(), ratio="0.5")[0]
+
+
+@pytest.fixture
+def path(manifest, tmp_path):
+    write_manifest(manifest, tmp_path / "subset.yaml")
+    return tmp_path / "subset.yaml"
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert re.search(old, text), text
+    path.write_text(re.sub(old, new, text, count=1))
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        read_manifest(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}") and "\n" not in message
+    return message
+
+
+def test_a_subset_file_says_all_about_the_subset(manifest, path):
+    assert (
+        path.read_text()
+        == f"""\
+# An imbalanced subset, by `imbalance make-subset`; train on it with `imbalance train --subset FILE`.
+# The digest covers everything but comments and layout, so make a new file rather than edit this one.
+format: imbalance-subset-1
+sha256: {manifest.sha256}
+dataset: pets
+identity: identity of pets
+profile: step
+protocol: nested
+seed: 0
+ratio: 0.5
+counts:
+  cat: 8
+  dog: 4
+items:
+  cat: [0, 2, 4, 6, 8, 10, 12, 14]
+  dog: [{", ".join(manifest.items["dog"])}]
+"""
+    )
+
+
+def test_it_reads_back_and_gives_the_same_subset(manifest, path):
+    assert read_manifest(path) == manifest
+    again = apply_manifest(read_manifest(path), dataset())
+    first = make_subset(dataset(), ratio="0.5")[1]
+    assert torch.equal(again.train.images, first.train.images)
+    assert torch.equal(again.train.labels, first.train.labels)
+    assert again.identity == first.identity != dataset().identity
+
+
+def test_imbalanced_test_images_are_kept_too(tmp_path):
+    manifest, subset = make_subset(dataset(), ratio=0.25, test_ratio=0.5, minority=["cat"], protocol="cao", seed=7)
+    write_manifest(manifest, tmp_path / "s.yaml")
+    again = apply_manifest(read_manifest(tmp_path / "s.yaml"), dataset())
+    assert again.test.items == subset.test.items and again.test.counts().tolist() == [2, 4]
+
+
+def test_names_round_trip_byte_for_byte(tmp_path):
+    data = dataset(ODD_NAMES)
+    odd_items = tuple(f"{name}/{i}" for i, name in enumerate(ODD_NAMES * 8))
+    data = replace(data, name="\udcfe", train=replace(data.train, items=odd_items))
+    manifest, _ = make_subset(data, ratio=0.5)
+    write_manifest(manifest, tmp_path / "s.yaml")
+    assert read_manifest(tmp_path / "s.yaml") == manifest
+    assert "naïve cat" in (tmp_path / "s.yaml").read_text(encoding="utf-8")
+
+
+def test_items_like_numbers_stay_text(tmp_path):
+    items = ("7", "007", "-1", "1e3", "0x7", "0", "٣", "9" * 30)
+    manifest = Manifest("d", "i", "counts", "nested", 0, {"a": items, "1": ("8",)})
+    write_manifest(manifest, tmp_path / "s.yaml")
+    assert read_manifest(tmp_path / "s.yaml").items == {"a": items, "1": ("8",)}
+
+
+def test_an_existing_file_is_kept_unless_overwriting_is_asked(manifest, path):
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"subset.yaml exists; .*--overwrite"):
+        write_manifest(replace(manifest, seed=5), path)
+    assert path.read_bytes() == before
+    write_manifest(replace(manifest, seed=5), path, overwrite=True)
+    assert read_manifest(path).seed == 5
+
+
+def test_a_place_that_cannot_be_written_is_named(manifest, tmp_path):
+    for place in (tmp_path, tmp_path / "none" / "s.yaml"):
+        with pytest.raises(WriteError, match=f"cannot write {place}"):
+            write_manifest(manifest, place)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("dog: 4", "dog: 5", "counts do not match the list: 'dog' says 5, lists 4"),
+        (r"cat: \[0, ", "cat: [", "counts do not match the list: 'cat' says 8, lists 7"),
+        ("  dog: 4\n", "", "counts do not match the list: 'dog' says nothing, lists 4"),
+        ("counts:\n  cat: 8\n  dog: 4\n", "", "counts do not match"),
+        (r"cat: \[0, ", "cat: [1000, ", "does not match its digest"),
+        (r"cat: \[0, ", "cat: [-1, ", "does not match its digest"),
+        (r"cat: \[0, 2", "cat: [0, 0", "item '0' is listed twice, for 'cat' and 'cat'"),
+        ("ratio: 0.5", "ratio: 0.25", "does not match its digest"),
+        ("sha256: .*", "sha256: 0", "does not match its digest"),
+        ("sha256: .*\n", "", "does not match its digest"),
+        ("seed: 0", "seed: zero", "line 9: seed: input should be a valid integer"),
+        ("seed: 0\n", "", "seed: field required"),
+        ("seed: 0", "seeds: 0", "seed"),
+        ("seed: 0", "seed: 0\nseed: 1", "line 10: seed: given twice"),
+        ("seed: 0", "seed: &a 0", "anchors"),
+        ("seed: 0", "seed: !!int 0", "tag"),
+        ("subset-1", "subset-9", "not a subset file of this version: .*format: imbalance-subset-1"),
+        ("(?s).*", "- a\n", "not a subset file"),
+        ("(?s).*", "", "is empty"),
+    ],
+)
+def test_edited_files_are_refused(path, old, new, words):
+    edit(path, old, new)
+    assert re.search(words, refusal(path))
+
+
+def test_comments_and_layout_may_change(manifest, path):
+    edit(path, "items:", "# my note\nitems:")
+    edit(path, "0, 2", "0,\n   2")
+    assert read_manifest(path) == manifest
+
+
+def test_class_order_is_part_of_the_digest(manifest, path):
+    edit(path, r"(  cat: \[.*\n)(  dog: \[.*\n)", r"\2\1")
+    assert "digest" in refusal(path)
+
+
+def test_missing_and_damaged_files_are_refused(tmp_path):
+    (tmp_path / "bytes.yaml").write_bytes(b"a\xff")
+    assert "not UTF-8" in refusal(tmp_path / "bytes.yaml")
+    assert "is a folder" in refusal(tmp_path)
+    with pytest.raises(DataError, match="there is no file"):
+        read_manifest(tmp_path / "none.yaml")
+
+
+def test_other_data_are_refused_with_both_names(manifest):
+    other = replace(dataset(), name="cifar100", identity="identity of cifar100")
+    with pytest.raises(DataError) as caught:
+        apply_manifest(manifest, other)
+    assert str(caught.value) == ("the subset is of pets (identity of pets), not of cifar100 (identity of cifar100)")
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"cat": ("0", "99"), "dog": ("1",)}, "item '99', which is not among the training images of pets"),
+        ({"cat": ("0", "-1"), "dog": ("1",)}, "item '-1', which is not among"),
+        (
+            {"cat": ("0", "3"), "dog": ("1",)},
+            "item '3' for class 'cat'; in the training images of pets it is 'dog'",
+        ),
+        ({"cat": ("0",), "bird": ("1",)}, "no class 'bird'"),
+    ],
+)
+def test_items_that_the_data_do_not_have_are_named(manifest, items, message):
+    with pytest.raises(DataError, match=message):
+        apply_manifest(replace(manifest, items=items), dataset())

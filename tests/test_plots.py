@@ -1,0 +1,286 @@
+"""Figures say what the numbers say, stay readable for any classes, and are the same bytes when made twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from imbalance_cli import plots
+from imbalance_cli.errors import SettingError, WriteError
+
+STRANGE_NAMES = [
+    "a very long class name that goes on and on and ends in alpha",
+    "a very long class name that goes on and on and ends in beta",
+    "猫と犬",
+    "$x^2$ and _y$",
+    "new\nline\x00",
+    "\udcff not UTF-8",
+]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+
+
+def says(figure: Figure, words: str) -> bool:
+    return any(words in text for text in texts(figure))
+
+
+def lines(figure: Figure) -> dict[str, np.ndarray]:
+    """Label to points [n, 2]."""
+    return {line.get_label(): line.get_xydata() for axes in figure.axes for line in axes.lines}
+
+
+def every_figure(class_names: list[str], images_per_class: list[int]) -> dict[str, Figure]:
+    """Each figure for a random model; a class with no images per class is absent from the test set."""
+    random = np.random.default_rng(0)
+    classes = len(class_names)
+    labels = np.repeat(np.arange(classes), images_per_class)
+    logits = random.normal(size=(len(labels), classes)) + 2 * (labels[:, None] == np.arange(classes))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    predictions = logits.argmax(1)
+    matrix = np.zeros((classes, classes), int)
+    np.add.at(matrix, (labels, predictions), 1)
+    recalls = np.where(matrix.sum(1) > 0, matrix.diagonal() / np.maximum(matrix.sum(1), 1), np.nan)
+    train_counts = [5000 // (1 + index) for index in range(classes)]
+    log = [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch,
+            "learning_rate": 0.1,
+            "validation_loss": 1.1 / epoch,
+            "validation_recall": [None if np.isnan(recall) else recall for recall in recalls],
+        }
+        for epoch in range(1, 6)
+    ]
+    images = [random.integers(0, 255, (min(n, 12), 3, 8, 8), dtype=np.uint8) for n in images_per_class]
+    captions = [f"as {class_names[0]}\np = .99"] * 9
+    points = {"argmax": 0.5, "prior": 0.02}
+    return {
+        "confusion_matrix": plots.confusion_matrix(matrix, class_names),
+        "roc_curve": plots.roc_curve(labels, logits, class_names, train_counts),
+        "precision_recall": plots.precision_recall(labels, logits, class_names, train_counts),
+        "threshold_sweep": plots.threshold_sweep(labels == 1, probabilities[:, 1], points, class_names[1]),
+        "reliability": plots.reliability(probabilities.max(1), predictions == labels),
+        "recall_bars": plots.recall_bars(recalls, train_counts, class_names),
+        "learning_curves": plots.learning_curves(log, class_names),
+        "missed_images": plots.missed_images(np.concatenate(images)[:9], captions),
+        "subset_preview": plots.subset_preview(images, class_names, train_counts),
+    }
+
+
+@pytest.mark.parametrize(
+    ("class_names", "images_per_class"),
+    [
+        (["airplane", "automobile"], [20, 20]),
+        ([f"class {index}" for index in range(10)], [20] * 10),
+        ([f"one_of_many_{index}" for index in range(100)], [5] * 100),
+        (STRANGE_NAMES, [20, 20, 0, 20, 20, 0]),
+    ],
+    ids=["2 classes", "10 classes", "100 classes", "strange names"],
+)
+def test_no_text_is_cut_off_and_nothing_warns(class_names: list[str], images_per_class: list[int]) -> None:
+    for name, figure in every_figure(class_names, images_per_class).items():
+        with plots.shared_look():
+            figure.draw_without_rendering()
+        page = figure.bbox
+        for text in figure.findobj(Text):
+            if text.get_text().strip() and text.get_visible():
+                box = text.get_window_extent()
+                where = f"{text.get_text()!r} of {name}"
+                assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, where
+                assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, where
+
+
+def test_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
+    figure = plots.confusion_matrix(np.array([[990, 10], [88, 12]]), ["airplane", "automobile"])
+    assert says(figure, "88\n88.0%") and says(figure, "10\n1.0%")
+    assert says(figure, "1,002 of 1,100 images right")
+
+
+def test_confusion_matrix_of_many_classes_is_colour_alone() -> None:
+    figure = plots.confusion_matrix(np.eye(100, dtype=int) * 7, [f"class {index}" for index in range(100)])
+    assert not says(figure, "7\n100%")
+    assert says(figure, "share of the true class")
+
+
+def test_an_absent_class_is_named_as_such_instead_of_drawn_as_zero() -> None:
+    matrix = np.array([[3, 0], [0, 0]])
+    assert says(plots.confusion_matrix(matrix, ["a", "b"]), "no\nimages")
+    assert says(plots.recall_bars(np.array([1.0, np.nan]), [10, 5], ["a", "b"]), "no images")
+    labels, logits = np.zeros(4, int), np.arange(8.0).reshape(4, 2)
+    assert says(plots.roc_curve(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
+    assert says(plots.precision_recall(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
+    assert says(plots.threshold_sweep(labels == 1, logits[:, 1] / 10, {}, "b"), "needs images")
+
+
+def test_two_classes_have_the_curve_of_the_rarer_one() -> None:
+    labels = np.array([0, 0, 1, 1])
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.5], [0.0, 3.0]])
+    roc = plots.roc_curve(labels, logits, ["common", "rare"], [100, 5])
+    assert says(roc, "rare: AUROC 0.750") and not says(roc, "common:")
+    assert says(plots.roc_curve(labels, logits, ["rare", "common"], [5, 100]), "rare: AUROC 0.750")
+    assert says(
+        plots.precision_recall(labels, logits, ["common", "rare"], [100, 5]),
+        "rare: average precision 0.833, guessing 0.500",
+    )
+
+
+def test_of_many_classes_the_ten_rarest_have_curves_that_differ_in_grey_too() -> None:
+    figure = every_figure([f"class {index}" for index in range(30)], [5] * 30)["roc_curve"]
+    drawn = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("class")]
+    assert [str(line.get_label()).split(":")[0] for line in drawn] == [f"class {29 - i}" for i in range(10)]
+    assert drawn[0].get_linewidth() > drawn[1].get_linewidth()
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 10
+
+
+def test_threshold_sweep_marks_where_each_operating_point_lies() -> None:
+    is_class = np.array([True, True, False, False, False])
+    scores = np.array([0.9, 0.3, 0.3, 0.2, 0.1])
+    figure = plots.threshold_sweep(is_class, scores, {"argmax": 0.5, "prior": 0.25}, "rare")
+    assert says(figure, "argmax at 0.5: recall 50.0%, precision 100.0%, specificity 100.0%")
+    assert says(figure, "prior at 0.25: recall 100.0%, precision 66.7%, specificity 66.7%")
+
+
+def test_threshold_sweep_draws_what_deciding_by_the_threshold_gives() -> None:
+    is_class = np.array([True, True, False, True, False])
+    scores = np.array([0.9, 0.6, 0.4, 0.2, 0.1])
+    drawn = lines(plots.threshold_sweep(is_class, scores, {}, "rare"))
+    steps = {"recall": "post", "specificity": "post", "precision": "pre"}
+    figure = plots.threshold_sweep(is_class, scores, {}, "rare")
+    for line in figure.axes[0].lines:
+        name = str(line.get_label())
+        assert line.get_drawstyle() == f"steps-{steps[name]}"
+    for threshold in (0.15, 0.3, 0.5, 0.7):
+        chosen = scores >= threshold
+        x, recall = drawn["recall"].T  # from high to low thresholds
+        assert recall[x > threshold][-1] == chosen[is_class].mean()
+        x, precision = drawn["precision"].T  # from low to high thresholds
+        assert precision[x > threshold][0] == is_class[chosen].mean()
+
+
+def test_reliability_prints_the_calibration_error() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.9])
+    figure = plots.reliability(confidence, np.array([True, True, False, False]))
+    assert says(figure, "ECE 0.400: confidence 90.0% on average, accuracy 50.0%")
+    assert says(plots.reliability(np.array([]), np.array([], bool)), "no images")
+
+
+def test_recall_bars_go_from_the_most_to_the_least_trained_class() -> None:
+    figure = plots.recall_bars(np.array([0.2, 0.9, 0.5]), [50, 5000, 400], ["rare", "common", "middle"])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["common", "middle", "rare"]
+    assert says(figure, "5,000") and says(figure, "20%")
+
+
+def test_learning_curves_leave_out_what_the_log_does_not_hold() -> None:
+    line = {"epoch": 1, "train_loss": 0.5, "learning_rate": 0.1}
+    assert says(plots.learning_curves([line], ["a", "b"]), "no validation data")
+    assert says(plots.learning_curves([], ["a", "b"]), "no epochs yet")
+    validated = line | {"validation_loss": 0.6, "validation_recall": [0.9, None]}
+    figure = plots.learning_curves([line, validated | {"epoch": 2}], ["a", "b"])
+    assert says(figure, "Training loss 0.5 after epoch 2")
+    assert "a" in lines(figure) and "b" not in lines(figure)
+
+
+def test_no_missed_images_is_worth_saying() -> None:
+    assert says(plots.missed_images(np.zeros((0, 3, 8, 8), np.uint8), []), "No missed images")
+
+
+def test_preview_shows_the_images_of_each_class_in_its_row() -> None:
+    red, blue = np.zeros((2, 4, 3, 8, 8), np.uint8)
+    red[:, 0] = 255
+    blue[:, 2] = 255
+    figure = plots.subset_preview([red, blue], ["red", "blue"], [4000, 40])
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    top, bottom = np.split(picture, 2)
+    assert (top[0, 0] == [255, 0, 0]).all() and (bottom[0, 0] == [0, 0, 255]).all()
+    assert (picture[:, -1] == 255).all(), "places without an image are white"
+    assert says(figure, "red  4,000") and says(figure, "4,040 images of 2 classes")
+
+
+@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+def test_a_figure_made_twice_is_the_same_file(suffix: str, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        figure = plots.confusion_matrix(np.array([[3, 1], [0, 4]]), ["a", "b"])
+        plots.save_figure(figure, tmp_path / f"{name}{suffix}")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+def test_any_class_name_can_be_written(suffix: str, tmp_path: Path) -> None:
+    classes = len(STRANGE_NAMES)
+    plots.save_figure(
+        plots.confusion_matrix(np.eye(classes, dtype=int), STRANGE_NAMES), tmp_path / f"f{suffix}"
+    )
+    assert (tmp_path / f"f{suffix}").stat().st_size > 0
+
+
+def test_a_png_has_a_white_background(tmp_path: Path) -> None:
+    plots.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "f.PNG")
+    with Image.open(tmp_path / "f.PNG") as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_suffix_that_is_not_a_figure_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"'\.xyz'; known: \.png, \.svg, \.pdf"):
+        plots.check_suffix(tmp_path / "f.xyz")
+    with pytest.raises(SettingError, match="no suffix"):
+        plots.check_suffix(tmp_path / "figure")
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="absent"):
+        plots.save_figure(
+            plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "absent" / "f.png"
+        )
+
+
+DRAW = """
+import sys
+from pathlib import Path
+import numpy as np
+from imbalance_cli import plots
+{before}
+plots.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), Path(sys.argv[1]))
+"""
+
+
+def draw_in_new_process(path: Path, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", DRAW.format(before=before), str(path)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_drawing_needs_no_display_no_font_cache_and_none_of_the_users_settings(tmp_path: Path) -> None:
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("figure.facecolor: red\ntext.usetex: True\nno.such.setting: 1\n")
+    plain, odd = tmp_path / "plain.svg", tmp_path / "odd.svg"
+    assert draw_in_new_process(plain).stderr == ""
+    result = draw_in_new_process(
+        odd,
+        DISPLAY="",
+        MPLBACKEND="no_such_backend",
+        MATPLOTLIBRC=str(settings),
+        MPLCONFIGDIR="/dev/null/nowhere",
+        PYTHONHASHSEED="1",
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert odd.read_bytes() == plain.read_bytes()
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path) -> None:
+    result = draw_in_new_process(tmp_path / "f.png", before="sys.modules['matplotlib'] = None")
+    assert (
+        "SettingError: figures need matplotlib, which is not installed; run: python -m pip" in result.stderr
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,237 @@
+from decimal import Decimal
+
+import numpy as np
+import pytest
+import torch
+
+from imbalance_cli.data.image_set import Dataset, ImageSet
+from imbalance_cli.data.subset import choose_items, exact_ratio, make_subset, profile_counts
+from imbalance_cli.errors import DataError, SettingError
+
+NAMES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+
+
+def images(*sizes):
+    """Images whose only pixel tells their place, the classes taking turns as in CIFAR."""
+    labels = torch.tensor([label for turn in range(max(sizes)) for label, n in enumerate(sizes) if turn < n])
+    places = torch.arange(len(labels))
+    pixels = torch.stack([places % 256, places // 256, places * 0], dim=1).to(torch.uint8)
+    return ImageSet(
+        pixels.view(-1, 3, 1, 1),
+        labels,
+        NAMES[: len(sizes)],
+        tuple(str(place) for place in range(len(labels))),
+    )
+
+
+def dataset(*sizes, test=10):
+    return Dataset("toy", "identity of toy", images(*sizes), images(*[test] * len(sizes)))
+
+
+def counts_of(available, ratio, profile, **options):
+    named = dict(zip(NAMES, available, strict=False))
+    return list(profile_counts(named, Decimal(ratio), profile=profile, **options).values())
+
+
+class TestRatio:
+    @pytest.mark.parametrize("given", ["0.29", 0.29, Decimal("0.29"), " 0.29 ", "29e-2"])
+    def test_is_the_decimal_that_was_written(self, given):
+        assert exact_ratio(given) == Decimal("0.29")
+
+    @pytest.mark.parametrize(
+        "given", ["nan", float("nan"), "inf", float("inf"), 0, "0", -0.1, 1.01, "1/100x", "", True]
+    )
+    @pytest.mark.parametrize("name", ["ratio", "test_ratio"])
+    def test_outside_its_range_is_refused(self, given, name):
+        with pytest.raises(SettingError) as caught:
+            make_subset(dataset(9, 9), **{name: given})
+        assert str(caught.value) == f"{name} must be in (0, 1]; got {given}"
+
+    def test_factor_is_its_inverse(self):
+        assert exact_ratio(None, 100) == Decimal("0.01")
+        assert counts_of([15, 15], exact_ratio(None, 6), "step") == [15, 2]  # 2.5, half to even
+
+    @pytest.mark.parametrize("given", [0.5, 0, -3, "nan", "inf", "many"])
+    def test_factor_below_one_is_refused(self, given):
+        with pytest.raises(SettingError, match=f"factor must be a number of at least 1; got {given}"):
+            exact_ratio(None, given)
+
+    def test_ratio_and_factor_exclude_each_other(self):
+        with pytest.raises(SettingError, match="give one of them"):
+            make_subset(dataset(9, 9), ratio=0.5, factor=2)
+
+
+class TestCounts:
+    def test_the_second_of_two_classes_is_the_minority(self):
+        assert counts_of([5000, 5000], "0.01", "step") == [5000, 50]
+
+    @pytest.mark.parametrize("profile", ["exponential", "step", "linear"])
+    def test_all_profiles_of_two_classes_are_one(self, profile):
+        assert counts_of([300, 200], "0.1", profile) == [300, 30]
+        assert counts_of([300, 200], "0.1", profile, minority=[NAMES[0]]) == [20, 200]
+
+    def test_rounding_is_exact_and_half_to_even(self):
+        assert counts_of([100, 100], "0.29", "step") == [100, 29]
+        assert counts_of([10, 10], "0.25", "step") == [10, 2]
+        assert counts_of([10, 10], "0.35", "step") == [10, 4]
+        assert counts_of([7, 7, 7], "0.25", "exponential") == [7, 4, 2]  # 3.5 and 1.75
+        assert counts_of([20] * 4, "0.125", "exponential") == [20, 10, 5, 2]  # 2.5
+        assert counts_of([28] * 4, "0.125", "exponential") == [28, 14, 7, 4]  # 3.5
+
+    def test_exponential_is_the_long_tail_of_the_papers(self):
+        ours = counts_of([5000] * 10, "0.01", "exponential")
+        assert ours == [5000, 2997, 1797, 1077, 646, 387, 232, 139, 83, 50]
+
+    def test_cao_has_the_counts_of_the_ldam_tables(self):
+        long_tail = counts_of([5000] * 10, "0.01", "exponential", protocol="cao")
+        assert long_tail == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+        assert sum(long_tail) == 12406
+        assert counts_of([5000] * 10, "0.1", "step", protocol="cao") == [5000] * 5 + [500] * 5
+        assert counts_of([100, 100], "0.29", "step", protocol="cao") == [100, 28]
+
+    def test_linear_falls_in_equal_steps(self):
+        assert counts_of([500] * 5, "0.2", "linear") == [500, 400, 300, 200, 100]
+
+    def test_step_makes_the_last_half_or_the_named_classes_small(self):
+        assert counts_of([50] * 5, "0.1", "step") == [50, 50, 50, 5, 5]
+        assert counts_of([50, 40, 30], "0.1", "step", minority=[NAMES[1], NAMES[0]]) == [3, 3, 30]
+
+    def test_a_class_must_have_what_is_asked(self):
+        with pytest.raises(SettingError, match="'automobile': asked 50, has 20; take a smaller ratio"):
+            counts_of([5000, 20], "0.01", "step")
+        with pytest.raises(SettingError, match="'bird': asked 10, has 9; .*larger classes first"):
+            counts_of([1000, 900, 9], "0.01", "exponential")
+
+    @pytest.mark.parametrize("ratio", ["0.0001", "1e-300", "1e-999999999"])
+    def test_a_class_without_images_is_refused_with_a_ratio_that_works(self, ratio):
+        for profile in ("exponential", "step", "linear"):
+            with pytest.raises(SettingError, match="at least 1 image; a ratio of at least 0.0015 gives it one"):
+                counts_of([700] * 3, ratio, profile)
+        assert min(counts_of([700] * 3, "0.0015", "linear")) == 1
+
+    def test_an_empty_class_is_a_fault_of_the_data(self):
+        with pytest.raises(DataError, match="class 'automobile' has 0 images"):
+            make_subset(dataset(9, 0, 9))
+
+
+class TestChoice:
+    def test_a_smaller_ratio_is_contained_in_a_larger_one(self):
+        data = dataset(*[200] * 4)
+        for profile in ("exponential", "step", "linear"):
+            chosen = [make_subset(data, ratio=r, profile=profile, seed=3)[0].items for r in (1, 0.3, 0.1, 0.02)]
+            for larger, smaller in zip(chosen, chosen[1:], strict=False):
+                assert all(set(smaller[name]) <= set(larger[name]) for name in smaller)
+
+    def test_a_class_is_drawn_the_same_whatever_the_other_classes(self):
+        data = dataset(*[200] * 4)
+        alone = make_subset(data, classes=["cat", "bird"], ratio=0.1)[0].items["bird"]
+        assert make_subset(data, classes=["airplane", "bird"], ratio=0.1)[0].items["bird"] == alone
+
+    def test_nested_draws_never_change(self):
+        items = choose_items(images(100, 100), {"automobile": 5, "airplane": 2}, protocol="nested", seed=0)
+        assert items == {"automobile": ("47", "141", "149", "183", "195"), "airplane": ("112", "150")}
+
+    def test_cao_shuffles_with_numpys_legacy_generator(self):
+        # numpy.random.seed(0); shuffle of 0..9 gives 2 8 4 9 1 6 7 3 0 5, and then of 10..19 13 15 ...
+        data = images(10, 10)
+        sorted_by_class = ImageSet(data.images, torch.arange(20) // 10, data.class_names, data.items)
+        items = choose_items(sorted_by_class, {"automobile": 2, "airplane": 4}, protocol="cao", seed=0)
+        assert items["airplane"] == ("2", "4", "8", "9")
+        assert items["automobile"] == ("13", "15")
+
+    def test_no_library_generator_is_touched(self):
+        np.random.seed(1)
+        torch.manual_seed(1)
+        before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        for protocol in ("nested", "cao"):
+            make_subset(dataset(20, 20), ratio=0.1, protocol=protocol)
+        assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+    def test_seeds_differ(self):
+        for protocol in ("nested", "cao"):
+            first, second = (
+                make_subset(dataset(200, 200), ratio=0.1, seed=seed, protocol=protocol)[0].items for seed in (0, 1)
+            )
+            assert first["automobile"] != second["automobile"]
+
+    @pytest.mark.parametrize("seed", [-1, 10**30, 1.5, "one", True])
+    def test_a_seed_out_of_range_is_refused(self, seed):
+        with pytest.raises(SettingError, match="seed must be a whole number from 0 to 4294967295; got"):
+            make_subset(dataset(9, 9), seed=seed)
+
+
+class TestMakeSubset:
+    def test_labels_follow_the_order_of_the_classes(self):
+        data = dataset(*[100] * 10)
+        manifest, subset = make_subset(data, classes=["truck", "0"], ratio=0.05)
+        assert subset.train.class_names == ("truck", "airplane")
+        assert subset.train.counts().tolist() == [100, 5] and subset.test.counts().tolist() == [10, 10]
+        assert manifest.counts == {"truck": 100, "airplane": 5}
+        for split, source in ((subset.train, data.train), (subset.test, data.test)):
+            place = split.images[:, 0, 0, 0].long() + 256 * split.images[:, 1, 0, 0].long()
+            assert [str(p) for p in place.tolist()] == list(split.items)
+            assert torch.equal(source.labels[place], torch.tensor([9, 0])[split.labels])
+
+    def test_without_a_ratio_every_class_keeps_all(self):
+        manifest, subset = make_subset(dataset(5, 3, 4))
+        assert manifest.profile == "all" and subset.train.counts().tolist() == [5, 3, 4]
+
+    def test_defaults_are_step_for_two_and_exponential_for_more(self):
+        assert make_subset(dataset(50, 50), ratio=0.1)[0].profile == "step"
+        assert make_subset(dataset(50, 50, 50), ratio=0.1)[0].profile == "exponential"
+        assert make_subset(dataset(50, 50, 50), ratio=0.1, minority=["0"])[0].counts == {
+            "airplane": 5,
+            "automobile": 50,
+            "bird": 50,
+        }
+
+    def test_counts_choose_the_classes(self):
+        manifest, _ = make_subset(dataset(*[9] * 10), counts={"cat": 9, "1": 2})
+        assert manifest.counts == {"cat": 9, "automobile": 2} and manifest.profile == "counts"
+
+    def test_classes_that_counts_leaves_out_keep_all(self):
+        manifest, _ = make_subset(dataset(*[9] * 10), classes=["dog", "cat"], counts={"cat": 2})
+        assert manifest.counts == {"dog": 9, "cat": 2}
+
+    def test_the_test_images_become_imbalanced_only_on_request(self):
+        manifest, subset = make_subset(dataset(50, 50, test=20), ratio=0.1, test_ratio=0.5)
+        assert subset.train.counts().tolist() == [50, 5] and subset.test.counts().tolist() == [20, 10]
+        assert make_subset(dataset(50, 50, test=20), test_ratio=0.5)[1].train.counts().tolist() == [50, 50]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"counts": {"cat": 60}}, "class 'cat': asked 60, has 50"),
+            ({"counts": {"cat": 0, "dog": 5}}, "class 'cat': asked 0, needs at least 1"),
+            ({"counts": {"cat": 5}}, "at least 2 classes; got only 'cat'"),
+            ({"counts": {"cat": 5, "dog": 5}, "ratio": 0.1}, "counts .* leave out ratio"),
+            (
+                {"counts": {"cat": 5}, "classes": ["dog", "bird"]},
+                "'cat' is not among the chosen classes: dog, bird",
+            ),
+            ({"classes": ["cat"], "ratio": 0.5}, "at least 2 classes; got only 'cat'"),
+            ({"minority": ["3", "cat"], "ratio": 0.1}, "'3' and 'cat' both name class 3"),
+            ({"classes": ["cat", "dog", "3"]}, "both name class 3"),
+            ({"minority": NAMES, "ratio": 0.1}, "no majority class left"),
+            ({"minority": ["cat"], "classes": ["dog", "bird"], "ratio": 0.1}, "'cat' is not among"),
+            ({"minority": ["cat"]}, "minority needs a ratio or a factor"),
+            ({"profile": "step"}, "profile needs a ratio or a factor"),
+            ({"minority": ["cat"], "profile": "linear", "ratio": 0.1}, "minority goes with profile step"),
+            (
+                {"profile": "expnential", "ratio": 0.1},
+                "unknown profile 'expnential'; did you mean 'exponential'",
+            ),
+            ({"protocol": "coa", "ratio": 0.1}, "unknown protocol 'coa'; did you mean 'cao'"),
+            (
+                {"protocol": "cao", "profile": "linear", "ratio": 0.1},
+                "cao has the profiles exponential and step",
+            ),
+        ],
+    )
+    def test_wrong_settings_are_refused(self, settings, message):
+        with pytest.raises(SettingError, match=message):
+            make_subset(dataset(*[50] * 10), **settings)
+
+    def test_an_unknown_class_gets_the_nearest_name(self):
+        with pytest.raises(DataError, match="did you mean 'truck'"):
+            make_subset(dataset(*[5] * 10), classes=["cat", "truk"])
