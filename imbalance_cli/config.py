@@ -83,6 +83,7 @@ class DataSettings(_Section):
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     skip_bad: bool = False
     allow_leak: bool = False
+    allow_empty: bool = False
 
 
 class Experiment(_Section):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imbalance_cli.data.image_set import Dataset
     from imbalance_cli.data.manifest import Manifest
-    from imbalance_cli.experiments import Prepared
+    from imbalance_cli.experiment_data import Prepared
 
 MATRIX_CLASSES = 10  # a larger confusion matrix does not fit 80 columns
 LONGEST_NAME = 16

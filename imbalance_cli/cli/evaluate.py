@@ -31,7 +31,7 @@ def evaluate(
     out = Output(as_json=as_json, quiet=quiet)
     resolve(None, [Setting(("device",), device, "--device")])
 
-    from imbalance_cli import checkpoints, experiments, runs
+    from imbalance_cli import checkpoints, experiment_data, experiments, runs
     from imbalance_cli.evaluation import evaluate as evaluate_model
     from imbalance_cli.files import make_folder, refuse_existing
     from imbalance_cli.reports import next_command, results_report
@@ -39,7 +39,7 @@ def evaluate(
     loaded = checkpoints.load(checkpoint)
     if output is not None:
         refuse_existing(output / runs.RESULTS, overwrite=overwrite)
-    images, source = experiments.images_for(loaded, dataset, split, data_dir, out.notice)
+    images, source = experiment_data.images_for(loaded, dataset, split, data_dir, out.notice)
     results, logits = evaluate_model(loaded, images, threshold=threshold, batch_size=batch_size, device=device)
     results = {"dataset": source, "split": split} | results
     if output is not None:

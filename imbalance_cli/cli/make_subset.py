@@ -39,6 +39,7 @@ def make_subset(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Folders: accept an image that occurs twice.")
     ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
@@ -66,6 +67,7 @@ def make_subset(
         "--data-dir": data_dir and str(data_dir),
         "--skip-bad": skip_bad,
         "--allow-leak": allow_leak,
+        "--allow-empty": allow_empty,
     }
     said = [
         Setting(("data", flag.strip("-").replace("-", "_")), value, flag)
@@ -78,7 +80,7 @@ def make_subset(
 
     from imbalance_cli import plots
     from imbalance_cli.data.manifest import write_manifest
-    from imbalance_cli.experiments import load_subset
+    from imbalance_cli.experiment_data import load_subset
     from imbalance_cli.figures import subset_figure
     from imbalance_cli.reports import subset_report
 

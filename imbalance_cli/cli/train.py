@@ -50,6 +50,7 @@ def train(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Folders: accept an image that occurs twice.")
     ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in loss.gamma=2.")
     ] = None,
@@ -80,6 +81,7 @@ def train(
         ("--image-size", ("data", "image_size"), image_size),
         ("--skip-bad", ("data", "skip_bad"), skip_bad or None),
         ("--allow-leak", ("data", "allow_leak"), allow_leak or None),
+        ("--allow-empty", ("data", "allow_empty"), allow_empty or None),
         ("--loss", ("loss",), loss),
         ("--gamma", ("loss", "gamma"), gamma),
         ("--class-weights", ("class_weights",), class_weights),
@@ -116,12 +118,12 @@ def _start(
 
     experiment, sources = resolve(config, said)  # every mistake is found before torch is imported
 
-    from imbalance_cli import experiments, runs
+    from imbalance_cli import experiment_data, experiments, runs
     from imbalance_cli.files import make_folder
 
     if folder is not None and not dry_run:
         runs.check_folder(folder, overwrite=overwrite)
-    prepared = experiments.prepare(experiment, out.notice)
+    prepared = experiment_data.prepare(experiment, out.notice)
     if dry_run:
         from imbalance_cli.reports import experiment_report
 

@@ -52,12 +52,13 @@ def load_dataset(
     split_seed: int = 0,
     skip_bad: bool = False,
     allow_leak: bool = False,
+    allow_empty: bool = False,
     notice: Callable[[str], None],
 ) -> Dataset:
     """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
 
     classes: those that are wanted; a source that can leave out the others does. image_size, split_seed,
-    skip_bad and allow_leak are for folders and CSV files. Raises DataError and SettingError.
+    skip_bad, allow_leak and allow_empty are for folders and CSV files. Raises DataError and SettingError.
     """
     path = Path(name)
     if name in BUILT_IN and name != "auto":
@@ -81,6 +82,7 @@ def load_dataset(
         classes=classes,
         skip_bad=skip_bad,
         allow_leak=allow_leak,
+        allow_empty=allow_empty,
         cache_dir=data_dir / "decoded",
         notice=notice,
     )

@@ -1,0 +1,168 @@
+"""The images of one experiment: loaded, cut down to the subset, split for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imbalance_cli.checkpoints import Checkpoint
+from imbalance_cli.config import DataSettings, Experiment
+from imbalance_cli.data.image_set import Dataset, ImageSet, joined, of_classes
+from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
+from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
+from imbalance_cli.data.subset import choose_items, make_subset
+from imbalance_cli.errors import DataError, SettingError
+
+Notice = Callable[[str], None]
+
+LARGEST_VALIDATION = 500  # images of one class; more would only be missed in training
+FEWEST_TO_SPLIT = 20  # images of a class below which all of them train
+
+DECIDED_BY_SUBSET = ("ratio", "factor", "profile", "counts", "minority", "test_ratio")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment whose data are loaded: what it trains on, what it holds out, what it is tested on."""
+
+    experiment: Experiment
+    manifest: Manifest
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet
+
+
+def prepare(experiment: Experiment, notice: Notice) -> Prepared:
+    """Load the experiment's images and take its subset. `auto` and the like are resolved in what is returned.
+
+    Raises SettingError and DataError.
+    """
+    settings, manifest, dataset = load_subset(experiment.data, experiment.seed, notice)
+    experiment = experiment.model_copy(update={"data": settings})
+    train, validation = validation_split(dataset.train, experiment, notice)
+    return Prepared(experiment, manifest, train, validation, dataset.test)
+
+
+def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[DataSettings, Manifest, Dataset]:
+    """The dataset that `settings` describe, cut down to its subset, and the settings with `auto` resolved.
+
+    Raises SettingError and DataError.
+    """
+    given = read_manifest(Path(settings.subset)) if settings.subset else None
+    if given is not None:
+        settings = _settings_of_subset(settings, given)
+    if settings.dataset == "auto":
+        name, pair, line = resolve_auto(data_folder(settings.data_dir))
+        notice(line)
+        classes = settings.classes or (list(settings.counts) if settings.counts else list(pair))
+        settings = settings.model_copy(update={"dataset": name, "classes": classes})
+    elif settings.dataset not in BUILT_IN:  # the run must find it from any folder
+        settings = settings.model_copy(update={"dataset": str(Path(settings.dataset).absolute())})
+    dataset = load_source(settings, notice)
+    if given is not None:
+        return settings, given, apply_manifest(given, dataset)
+    manifest, subset = make_subset(
+        dataset,
+        classes=settings.classes,
+        ratio=settings.ratio,
+        factor=settings.factor,
+        profile=settings.profile,
+        counts=settings.counts,
+        minority=settings.minority,
+        protocol=settings.protocol,
+        seed=seed,
+        test_ratio=settings.test_ratio,
+    )
+    return settings, manifest, subset
+
+
+def load_source(settings: DataSettings, notice: Notice) -> Dataset:
+    """The whole dataset that `settings` name, of the wanted classes at least. Raises SettingError and DataError."""
+    return load_dataset(
+        settings.dataset,
+        data_dir=data_folder(settings.data_dir),
+        classes=settings.classes or (list(settings.counts) if settings.counts else None),
+        image_size=settings.image_size,
+        split_seed=settings.split_seed,
+        skip_bad=settings.skip_bad,
+        allow_leak=settings.allow_leak,
+        allow_empty=settings.allow_empty,
+        notice=notice,
+    )
+
+
+def images_for(
+    checkpoint: Checkpoint, dataset: str | None, split: str, data_dir: Path | None, notice: Notice
+) -> tuple[ImageSet, str]:
+    """The images to evaluate `checkpoint` on, labelled by its classes, and the name of their dataset.
+
+    dataset: None for that of the run, whose subset is verified and of which `split` is test, train or validation;
+    else another one, of which `split` is test, train or all. Raises DataError and SettingError.
+    """
+    experiment = Experiment.model_validate(checkpoint.config)
+    folder = str(data_dir) if data_dir else experiment.data.data_dir
+    settings = experiment.data.model_copy(update={"data_dir": folder})
+    known = ("test", "train", "validation") if dataset is None else ("test", "train", "all")
+    if split not in known:
+        raise SettingError(f"--split must be {', '.join(known)}{' with --dataset' if dataset else ''}; got {split}")
+    if dataset is None:
+        loaded = load_source(settings, notice)
+        subset = apply_manifest(Manifest(**checkpoint.manifest), loaded)
+        if split == "test":
+            return subset.test, settings.dataset
+        train, validation = validation_split(subset.train, experiment, lambda _: None)
+        if split == "validation" and validation is None:
+            raise DataError("--split validation: this run held out no validation images")
+        return (train if split == "train" else validation), settings.dataset  # type: ignore[return-value]
+    update: dict[str, Any] = {"dataset": dataset, "classes": checkpoint.class_names, "image_size": None}
+    if dataset not in BUILT_IN:
+        update["image_size"] = checkpoint.image_size
+    loaded = load_source(settings.model_copy(update=update), notice)
+    splits = {"test": [loaded.test], "train": [loaded.train], "all": [loaded.train, loaded.test]}[split]
+    return joined([of_classes(images, tuple(checkpoint.class_names)) for images in splits]), dataset
+
+
+def validation_split(images: ImageSet, experiment: Experiment, notice: Notice) -> tuple[ImageSet, ImageSet | None]:
+    """`images` without a stratified validation part, and that part or None; `notice` hears its size."""
+    counts = dict(zip(images.class_names, images.counts().tolist(), strict=True))
+    held_out = {
+        name: min(LARGEST_VALIDATION, round(count * experiment.validation))
+        for name, count in counts.items()
+        if count >= FEWEST_TO_SPLIT
+    }
+    held_out = {name: count for name, count in held_out.items() if count}
+    if not held_out:
+        if experiment.validation:
+            notice(f"validation: none, because every class has fewer than {FEWEST_TO_SPLIT} images")
+        return images, None
+    chosen = {
+        item
+        for items in choose_items(images, held_out, protocol="nested", seed=experiment.seed).values()
+        for item in items
+    }
+    is_held_out = torch.tensor([item in chosen for item in images.items])
+    sizes = ", ".join(f"{name} {held_out.get(name, 0)}" for name in counts)
+    notice(f"validation: held out of the training images: {sizes}")
+    if len(held_out) < len(counts):
+        without = ", ".join(name for name in counts if name not in held_out)
+        notice(
+            f"validation: {without}: fewer than {FEWEST_TO_SPLIT} images, so all of them train; "
+            "tau and threshold cannot be chosen"
+        )
+    return images.select(torch.nonzero(~is_held_out).flatten()), images.select(torch.nonzero(is_held_out).flatten())
+
+
+def _settings_of_subset(settings: DataSettings, manifest: Manifest) -> DataSettings:
+    """`settings` with what a given subset file decides. Raises SettingError if they also say it otherwise."""
+    said = [name for name in DECIDED_BY_SUBSET if getattr(settings, name)]
+    if said:
+        raise SettingError(f"data.{said[0]}: the subset file decides that; leave it out, or leave out data.subset")
+    names = list(manifest.items)
+    if settings.classes not in (None, names):
+        raise SettingError(f"data.classes: the subset file has {', '.join(names)}; leave it out")
+    dataset = manifest.dataset if settings.dataset == "auto" else settings.dataset
+    return settings.model_copy(update={"dataset": dataset, "classes": names})
