@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from imbalance_cli import checkpoints, plots, runs
+from imbalance_cli import checkpoints, drawing, plots, runs
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
@@ -95,8 +95,8 @@ class Run:
         runs.write_json(self.folder / runs.RESULTS, results)
         names = prepared.train.class_names
         matrix = np.asarray(results["confusion_matrix"])
-        plots.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
-        plots.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
+        drawing.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
+        drawing.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
         sessions = runs.read_json(self.folder / runs.ENVIRONMENT)
         sessions[-1] |= {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
         runs.write_json(self.folder / runs.ENVIRONMENT, sessions)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_cli import plots
+from imbalance_cli import drawing, plots
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.evaluation import minority, missed
@@ -61,5 +61,5 @@ def draw_evaluation(
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        plots.save_figure(figure, paths[-1])
+        drawing.save_figure(figure, paths[-1])
     return paths

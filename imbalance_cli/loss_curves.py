@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_cli.drawing import MOST_CURVES, line_look, new_figure, shared_look
 from imbalance_cli.errors import SettingError
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.losses import LOSSES
-from imbalance_cli.plots import MOST_CURVES, line_look, new_figure, shared_look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from imbalance_cli.drawing import save_figure
 from imbalance_cli.errors import SettingError, WriteError
 from imbalance_cli.loss_curves import (
     PROBABILITIES,
@@ -19,7 +20,6 @@ from imbalance_cli.loss_curves import (
     loss_figure,
     write_csv,
 )
-from imbalance_cli.plots import save_figure
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

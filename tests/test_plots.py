@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from imbalance_cli import plots
+from imbalance_cli import drawing, plots
 from imbalance_cli.errors import SettingError, WriteError
 
 STRANGE_NAMES = [
@@ -87,7 +87,7 @@ def every_figure(class_names: list[str], images_per_class: list[int]) -> dict[st
 )
 def test_nothing_is_cut_off_and_nothing_warns(class_names: list[str], images_per_class: list[int]) -> None:
     for name, figure in every_figure(class_names, images_per_class).items():
-        with plots.shared_look():
+        with drawing.shared_look():
             figure.draw_without_rendering()
             drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
         assert drawn.x0 > -0.01 and drawn.x1 < width + 0.01, name
@@ -201,46 +201,46 @@ def test_preview_shows_the_images_of_each_class_in_its_row() -> None:
     assert says(figure, "red  4,000") and says(figure, "4,040 images of 2 classes")
 
 
-@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+@pytest.mark.parametrize("suffix", drawing.SUFFIXES)
 def test_a_figure_made_twice_is_the_same_file(suffix: str, tmp_path: Path) -> None:
     for name in ("first", "second"):
         figure = plots.confusion_matrix(np.array([[3, 1], [0, 4]]), ["a", "b"])
-        plots.save_figure(figure, tmp_path / f"{name}{suffix}")
+        drawing.save_figure(figure, tmp_path / f"{name}{suffix}")
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
-@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+@pytest.mark.parametrize("suffix", drawing.SUFFIXES)
 def test_any_class_name_can_be_written(suffix: str, tmp_path: Path) -> None:
     classes = len(STRANGE_NAMES)
-    plots.save_figure(plots.confusion_matrix(np.eye(classes, dtype=int), STRANGE_NAMES), tmp_path / f"f{suffix}")
+    drawing.save_figure(plots.confusion_matrix(np.eye(classes, dtype=int), STRANGE_NAMES), tmp_path / f"f{suffix}")
     assert (tmp_path / f"f{suffix}").stat().st_size > 0
 
 
 def test_a_png_has_a_white_background(tmp_path: Path) -> None:
-    plots.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "f.PNG")
+    drawing.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "f.PNG")
     with Image.open(tmp_path / "f.PNG") as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_suffix_that_is_not_a_figure_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"'\.xyz'; known: \.png, \.svg, \.pdf"):
-        plots.check_suffix(tmp_path / "f.xyz")
+        drawing.check_suffix(tmp_path / "f.xyz")
     with pytest.raises(SettingError, match="no suffix"):
-        plots.check_suffix(tmp_path / "figure")
+        drawing.check_suffix(tmp_path / "figure")
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="absent"):
-        plots.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "absent" / "f.png")
+        drawing.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "absent" / "f.png")
 
 
 DRAW = """
 import sys
 from pathlib import Path
 import numpy as np
-from imbalance_cli import plots
+from imbalance_cli import drawing, plots
 {before}
-plots.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), Path(sys.argv[1]))
+drawing.save_figure(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), Path(sys.argv[1]))
 """
 
 

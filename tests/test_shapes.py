@@ -114,9 +114,7 @@ def strongest_hues(images):
     """The hue, in turns, of each image's most colourful pixel: nearly always one of the shape's."""
     pixels = images.float().permute(0, 2, 3, 1).flatten(1, 2) / 255
     strongest = (pixels.amax(2) - pixels.amin(2)).argmax(1)
-    return np.array(
-        [colorsys.rgb_to_hsv(*pixel[i].tolist())[0] for pixel, i in zip(pixels, strongest, strict=True)]
-    )
+    return np.array([colorsys.rgb_to_hsv(*pixel[i].tolist())[0] for pixel, i in zip(pixels, strongest, strict=True)])
 
 
 def test_hue_is_tied_to_the_class_yet_overlaps_with_the_next():

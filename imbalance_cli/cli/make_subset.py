@@ -78,18 +78,18 @@ def make_subset(
     for path in (output, preview):
         refuse_existing(path, overwrite=overwrite)
 
-    from imbalance_cli import plots
+    from imbalance_cli import drawing
     from imbalance_cli.data.manifest import write_manifest
     from imbalance_cli.experiment_data import load_subset
     from imbalance_cli.figures import subset_figure
     from imbalance_cli.reports import subset_report
 
     if preview is not None:
-        plots.check_suffix(preview)
+        drawing.check_suffix(preview)
     _, manifest, subset = load_subset(experiment.data, experiment.seed, out.notice)
     write_manifest(manifest, output, overwrite=overwrite)
     if preview is not None:
-        plots.save_figure(subset_figure(subset.train), preview)
+        drawing.save_figure(subset_figure(subset.train), preview)
     shown, value = subset_report(manifest, subset)
     out.result(shown, value | {"subset": str(output)})
     out.notice(f"written to {output}; train on it with: imbalance train --subset {output}")

@@ -25,12 +25,12 @@ def plot_loss(
 
     Example: imbalance plot-loss --gamma 0 1 2 5
     """
-    from imbalance_cli import plots
+    from imbalance_cli import drawing
     from imbalance_cli.cli.output import Output
     from imbalance_cli.files import refuse_existing
 
     out = Output(as_json=as_json, quiet=quiet)
-    plots.check_suffix(output)
+    drawing.check_suffix(output)
     for path in (output, csv):
         refuse_existing(path, overwrite=overwrite)
     choices = _choices(loss or ["focal"], gamma, alpha)
@@ -38,7 +38,7 @@ def plot_loss(
     from imbalance_cli import loss_curves
 
     curves = loss_curves.curves_of(choices)
-    plots.save_figure(loss_curves.loss_figure(curves), output)
+    drawing.save_figure(loss_curves.loss_figure(curves), output)
     if csv is not None:
         loss_curves.write_csv(curves, csv)
     drawing = loss_curves.draw_in_terminal(
