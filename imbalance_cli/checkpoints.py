@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write `checkpoint` to `path`, whole or not at all. Raises WriteError."""
     buffer = io.BytesIO()
     torch.save({"imbalance_checkpoint": FORMAT, **_plain(checkpoint)}, buffer)
-    archive = buffer.getvalue()
-    comment = _MARK + hashlib.sha256(archive).hexdigest().encode()
-    # The last two bytes of a zip file are the length of its comment, 0 so far.
-    write_file(path, archive[:-2] + len(comment).to_bytes(2, "little") + comment)
+    write_file(path, sealed(buffer.getvalue()))
 
 
 def load(path: Path) -> Checkpoint:
@@ -92,6 +90,12 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not a checkpoint that `imbalance train` wrote") from error
 
 
+def sealed(archive: bytes) -> bytes:
+    """`archive`, a zip file without a comment, with its SHA-256 as the comment."""
+    comment = _MARK + hashlib.sha256(archive).hexdigest().encode()
+    return archive[:-2] + len(comment).to_bytes(2, "little") + comment  # the last two bytes are its length, 0 so far
+
+
 def _verify(content: bytes, path: Path) -> None:
     if not content:
         raise CheckpointError(f"{path} is an empty file")
@@ -109,4 +113,19 @@ def _verify(content: bytes, path: Path) -> None:
 
 def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
     plain = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
-    return plain | {"normalisation": asdict(checkpoint.normalisation)}
+    return _canonical(plain | {"normalisation": asdict(checkpoint.normalisation)})  # type: ignore[no-any-return]
+
+
+def _canonical(value: Any) -> Any:
+    """`value` built anew, equal texts being one object and nothing else shared.
+
+    Pickle writes an object that it has seen before as a reference. So without this, equal checkpoints of a run
+    and of the same run resumed would differ in their bytes.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(inner) for inner in value)
+    return value

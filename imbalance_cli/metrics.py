@@ -52,7 +52,8 @@ def decision_scores(labels: Ints, predictions: Ints, classes: int) -> dict[str, 
         "accuracy": float(hits.sum() / matrix.sum()),
         "balanced_accuracy": float(recall[present].mean()),
         "g_mean": float(gmean(recall[present])) if (recall[present] > 0).all() else 0.0,
-        "mcc": float(matthews_corrcoef(labels, predictions)),
+        # scikit-learn's own answer for a single class, which it would accompany with a warning
+        "mcc": float(matthews_corrcoef(labels, predictions)) if present.sum() > 1 else 0.0,
         "macro_f1": float(f1[present].mean()),
         "recalls": _listed(np.where(present, recall, np.nan)),
         "recall_intervals": [

@@ -66,8 +66,16 @@ def cnn(classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 
 
 @MODELS.register
 def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0) -> Sequential:
-    """The classroom network: two convolutions and three linear layers, after LeNet (LeCun et al., 1998)."""
+    """The classroom network: two convolutions and three linear layers, after LeNet (LeCun et al., 1998).
+
+    Raises SettingError for images smaller than 16 pixels.
+    """
     side = ((image_size - 4) // 2 - 4) // 2
+    if side < 1:
+        raise SettingError(
+            f"data.image_size: model tutorial needs images of at least 16 pixels, its convolutions leave nothing of "
+            f"{image_size}; give a larger image_size, or another model"
+        )
     backbone = nn.Sequential(
         nn.Conv2d(3, 6, 5),
         nn.ReLU(),
@@ -160,8 +168,9 @@ def import_torchvision() -> Any:
             found = f"torchvision {version('torchvision')} does not load beside torch {torch.__version__}"
         except ImportError:
             found = "torchvision is not installed"
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise SettingError(
-            f"{found} ({str(error).splitlines()[0]}); reinstall the two together: "
+            f"{found} ({reason}); reinstall the two together: "
             "pip install --force-reinstall torch torchvision"
         ) from error
     return torchvision

@@ -41,11 +41,11 @@ def plot_loss(
     drawing.save_figure(loss_curves.loss_figure(curves), output)
     if csv is not None:
         loss_curves.write_csv(curves, csv)
-    drawing = loss_curves.draw_in_terminal(
+    shown = loss_curves.draw_in_terminal(
         curves, width=min(out.stdout.width, 80), ascii_only=out.stdout.options.ascii_only
     )
     files = {"figure": str(output)} | ({"csv": str(csv)} if csv else {})
-    out.result(drawing, files | {"curves": [curve.label for curve in curves]})
+    out.result(shown, files | {"curves": [curve.label for curve in curves]})
     out.notice(f"written to {' and '.join(files.values())}")
 
 

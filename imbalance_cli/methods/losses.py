@@ -61,8 +61,11 @@ def focal(
     else:
         # With d = log((1 - p) / p) the loss is sigmoid(d)^gamma * -log(sigmoid(-d)). Staying with logarithms
         # keeps it exact to rounding where (1 - p)^gamma has lost every digit, and its gradient free of 0 * inf.
-        others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).logsumexp(1)
-        d = others - logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+        # The best other logit goes first, or large logits would round away what sets the others apart.
+        true = labels.unsqueeze(1)
+        others = logits.scatter(1, true, -torch.inf)
+        best = others.detach().amax(1, keepdim=True)
+        d = (others - best).logsumexp(1) + (best - logits.gather(1, true)).squeeze(1)
         loss = (gamma * F.logsigmoid(d)).exp() * -F.logsigmoid(-d)
     if alpha is None:
         return loss

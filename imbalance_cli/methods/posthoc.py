@@ -55,8 +55,8 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
     labels = torch.arange(len(counts), device=counts.device)
     frequency = counts / counts.sum()
     present = counts > 0
-    start = torch.where(present, frequency, 1 / counts.sum()).log()  # the answer for cross-entropy
-    logits = (start - start.mean()).requires_grad_()
+    # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
+    logits = torch.zeros_like(counts).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [logits], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )

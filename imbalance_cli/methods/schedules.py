@@ -33,7 +33,7 @@ def linear(progress: float) -> float:
 @SCHEDULES.register
 def step(progress: float, *, milestones: list[Share] | None = None, factor: Share = 0.01) -> float:
     """Multiplied by `factor` at each milestone, by default at 0.8 and 0.9 as for LDAM (Cao et al., 2019)."""
-    passed = sum(progress >= milestone for milestone in (milestones or [0.8, 0.9]))
+    passed = sum(progress >= milestone for milestone in ([0.8, 0.9] if milestones is None else milestones))
     return factor**passed
 
 

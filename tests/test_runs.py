@@ -1,0 +1,205 @@
+"""A run from start to end: what its folder holds, that it can be repeated, stopped and resumed to the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_data import complete, content, new_run, settings_for
+
+from imbalance_cli import checkpoints, experiments, runs
+from imbalance_cli.config import Setting, resolve
+from imbalance_cli.errors import CheckpointError, DataError, DivergedError, SettingError
+from imbalance_cli.experiments import Run
+
+
+def said(lines: list[str]) -> str:
+    return "\n".join(lines)
+
+
+def test_a_run_folder_explains_itself(finished_run: Path) -> None:
+    assert {entry.name for entry in finished_run.iterdir()} == set(runs.FILES)
+    experiment, _ = resolve(finished_run / runs.CONFIG)
+    assert experiment.epochs == 3 and experiment.model["width"] == 4
+    log = [json.loads(line) for line in (finished_run / runs.LOG).read_text().splitlines()]
+    assert [line["epoch"] for line in log] == [1, 2, 3]
+    assert log[0].keys() == {"epoch", "train_loss", "learning_rate", "validation_loss", "validation_recall"}
+    environment = json.loads((finished_run / runs.ENVIRONMENT).read_text())[-1]
+    assert {"versions", "threads", "device", "git_commit", "command", "seconds", "settings_from"} <= environment.keys()
+    assert environment["settings_from"]["epochs"] == "test"
+
+
+def test_results_hold_what_is_promised(finished_run: Path) -> None:
+    results = json.loads((finished_run / runs.RESULTS).read_text())
+    promised = "dataset split classes n parameters confusion_matrix accuracy balanced_accuracy g_mean mcc macro_f1"
+    promised += " auroc average_precision ece per_class operating_points"
+    assert set(promised.split()) <= results.keys()
+    assert results["classes"] == ["common", "rare"] and results["n"] == 40
+    assert sum(results["confusion_matrix"][0]) == 20  # rows are true classes
+    assert [row["train_count"] for row in results["per_class"]] == [96, 19]  # a fifth of each class was held out
+    assert {"name", "train_count", "support", "precision", "recall", "f1"} <= results["per_class"][0].keys()
+    points = results["operating_points"]
+    assert points["argmax"]["balanced_accuracy"] == results["balanced_accuracy"]
+    assert len(points["prior"]["recalls"]) == 2
+    assert points["validation"] is None  # five rare images in validation are too few to choose a threshold on
+
+
+def test_the_same_experiment_gives_the_same_bytes(finished_run: Path, image_folder: Path, tmp_path: Path) -> None:
+    again = complete(new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "again"))
+    assert content(again.folder) == content(finished_run)
+
+
+def test_another_seed_gives_another_run(finished_run: Path, image_folder: Path, tmp_path: Path) -> None:
+    other = complete(new_run(settings_for(image_folder, image_folder / "cache", seed=1), tmp_path / "other"))
+    assert content(other.folder)[runs.CHECKPOINT] != content(finished_run)[runs.CHECKPOINT]
+
+
+@pytest.mark.parametrize("stops", [[1], [4], [5], [6], [2, 7], list(range(1, 13)), [12]])
+def test_a_stopped_run_resumes_to_the_same_bytes(
+    finished_run: Path, image_folder: Path, tmp_path: Path, stops: list[int]
+) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+    taken = 0
+    for stop in stops:
+        for progress in run.train():
+            taken += progress.step > 0
+            if taken == stop:
+                break
+        run.save()
+        run = experiments.resume(run.folder, [], lambda _: None)
+    complete(run)
+    assert content(run.folder) == content(finished_run)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again(
+    finished_run: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+    lines: list[str] = []
+    complete(experiments.resume(run.folder, [], lines.append))
+    assert "resuming from the start" in said(lines)
+    assert content(run.folder) == content(finished_run)
+
+
+def test_a_run_can_be_moved_before_it_is_resumed(finished_run: Path, image_folder: Path, tmp_path: Path) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "before")
+    for _ in run.train():
+        break
+    run.save()
+    run.folder.rename(tmp_path / "after")
+    complete(experiments.resume(tmp_path / "after", [], lambda _: None))
+    assert content(tmp_path / "after") == content(finished_run)
+
+
+def test_resuming_with_other_settings_names_each_difference(finished_run: Path) -> None:
+    changes = [Setting(("epochs",), 20, "--epochs"), Setting(("optimizer", "momentum"), 0.5, "--set")]
+    with pytest.raises(SettingError) as caught:
+        experiments.resume(finished_run, changes, lambda _: None)
+    assert "epochs was 3 and is 20 now" in str(caught.value)
+    assert "optimizer.momentum was 0.9 and is 0.5 now" in str(caught.value)
+
+
+def test_resuming_with_other_threads_says_that_bits_may_differ(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    lines: list[str] = []
+    experiments.resume(run.folder, [], lines.append)
+    assert "threads was 1 and is 64 now" in said(lines)
+
+
+def test_resuming_notices_changed_images(image_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    images = tmp_path / "images"
+    shutil.copytree(image_folder, images)
+    run = new_run(settings_for(images, tmp_path / "cache"), tmp_path / "run")
+    (images / "train" / "common" / "000.png").write_bytes((images / "test" / "common" / "000.png").read_bytes())
+    (images / "test" / "common" / "000.png").unlink()
+    with pytest.raises(DataError, match="the subset is of"):
+        experiments.resume(run.folder, [], lambda _: None)
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_good_epoch(image_folder: Path, tmp_path: Path) -> None:
+    settings = settings_for(image_folder, image_folder / "cache", learning_rate=1000.0, loss="hinge", warmup=0.0)
+    run = new_run([*settings, Setting(("precision",), "fp32", "test")], tmp_path / "run")
+    with pytest.raises(DivergedError, match=r"epoch \d+, .*learning rate .*; try --lr 100"):
+        for _ in run.train():
+            for weight in run.trainer.model.parameters():
+                weight.data.mul_(1e30)
+    assert not (run.folder / runs.CHECKPOINT).exists()
+
+
+def test_batches_of_one_do_not_meet_batch_norm(image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="batch_size must be at least 2"):
+        new_run(settings_for(image_folder, image_folder / "cache", batch_size=1), tmp_path / "run")
+
+
+def test_validation_0_trains_on_everything(image_folder: Path, tmp_path: Path) -> None:
+    run = complete(new_run(settings_for(image_folder, image_folder / "cache", validation=0), tmp_path / "run"))
+    assert checkpoints.load(run.folder).counts == [120, 24]
+    prior = json.loads((run.folder / runs.RESULTS).read_text())["operating_points"]["prior"]
+    assert prior["tau"] == 1 and prior["offsets"][1] - prior["offsets"][0] == pytest.approx(1.609437912, abs=1e-6)
+
+
+def test_classes_with_few_images_are_not_held_out(image_folder: Path, tmp_path: Path) -> None:
+    from imbalance_cli import experiment_data
+
+    settings = settings_for(image_folder, image_folder / "cache", data__ratio=0.1)
+    lines: list[str] = []
+    prepared = experiment_data.prepare(resolve(None, settings)[0], lines.append)
+    assert prepared.train.counts().tolist() == [96, 12]
+    assert prepared.validation is not None and prepared.validation.counts().tolist() == [24, 0]
+    assert "rare: fewer than 20 images, so all of them train" in said(lines)
+
+
+def test_only_one_process_writes_a_folder(tmp_path: Path) -> None:
+    with runs.lock(tmp_path), pytest.raises(CheckpointError, match=f"is being written by process {os.getpid()} on "):
+        with runs.lock(tmp_path):
+            pass
+    with runs.lock(tmp_path):  # a lock ends with its block
+        pass
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_resumes_to_the_same_bytes(
+    image_folder: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    flags = ["-d", str(image_folder), "--data-dir", str(tmp_path), "--image-size", "16", "--epochs", "40"]
+    flags += ["--set", "model.width=4", "--batch-size", "8", "--device", "cpu"]
+    command = [sys.executable, "-m", "imbalance_cli", "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole = tmp_path / "whole"
+    subprocess.run([*command, *flags, "-o", str(whole), "-q"], check=True, stdout=subprocess.DEVNULL, env=environment)
+
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen([*command, *flags, "-o", str(stopped)], stderr=subprocess.PIPE, env=environment)
+    assert process.stderr is not None
+    while b"epoch 2/40" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"go on with: imbalance train --resume {stopped}" in told.decode().replace("\n", " ")
+    subprocess.run([*command, "--resume", str(stopped), "-q"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    assert content(stopped) == content(whole)
+
+
+def test_a_run_killed_at_once_loses_nothing_it_had_written(image_folder: Path, tmp_path: Path) -> None:
+    flags = ["-d", str(image_folder), "--data-dir", str(tmp_path), "--image-size", "16", "--epochs", "40"]
+    flags += ["--set", "model.width=4", "--batch-size", "8", "--device", "cpu", "-o", str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "imbalance_cli", "train", *flags], env=environment)
+    while not (tmp_path / "run" / runs.CHECKPOINT).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run: Run = experiments.resume(tmp_path / "run", [], lambda _: None)
+    assert run.trainer.progress.epoch >= 1
+    complete(run)
