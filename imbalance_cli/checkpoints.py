@@ -69,11 +69,11 @@ def load(path: Path) -> Checkpoint:
 
     Nothing of it is interpreted before its checksum is verified, and nothing in it can run code.
     """
-    path = path / "checkpoint.pt" if path.is_dir() else path
+    given, path = path, path / "checkpoint.pt" if path.is_dir() else path
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        place = f"{path.parent} holds no checkpoint.pt" if path.parent.is_dir() else f"{path} does not exist"
+        place = f"{given} does not exist" if given == path else f"{given} holds no {path.name}"
         raise CheckpointError(f"{place}; give a checkpoint or the folder of a run") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

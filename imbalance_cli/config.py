@@ -196,7 +196,7 @@ def _problems(error: ValidationError, raw: dict[str, Any], sources: dict[str, st
         if source and source.startswith("--") and not source.startswith("--set"):
             name = source  # the user knows the flag, not the setting behind it
         if problems[0]["type"] == "extra_forbidden":
-            lines.append(place + _unknown(location, raw))
+            lines.append(place + _unknown(name, location, raw))
         elif problems[0]["type"] == "value_error":
             lines.append(f"{place}{name}: {problems[0]['ctx']['error']}")
         else:
@@ -206,8 +206,8 @@ def _problems(error: ValidationError, raw: dict[str, Any], sources: dict[str, st
     return lines
 
 
-def _unknown(location: tuple[str, ...], raw: dict[str, Any]) -> str:
-    name, key = ".".join(location), location[0]
+def _unknown(name: str, location: tuple[str, ...], raw: dict[str, Any]) -> str:
+    key = location[0]
     if len(location) == 2 and key in REGISTRIES:
         registry = REGISTRIES[key]
         chosen = raw[key]["name"]

@@ -60,7 +60,7 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
         notice(line)
         classes = settings.classes or (list(settings.counts) if settings.counts else list(pair))
         settings = settings.model_copy(update={"dataset": name, "classes": classes})
-    elif settings.dataset not in BUILT_IN:  # the run must find it from any folder
+    elif settings.dataset not in BUILT_IN and Path(settings.dataset).exists():  # found again from any other folder
         settings = settings.model_copy(update={"dataset": str(Path(settings.dataset).absolute())})
     dataset = load_source(settings, notice)
     if given is not None:

@@ -170,7 +170,6 @@ def import_torchvision() -> Any:
             found = "torchvision is not installed"
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise SettingError(
-            f"{found} ({reason}); reinstall the two together: "
-            "pip install --force-reinstall torch torchvision"
+            f"{found} ({reason}); reinstall the two together: pip install --force-reinstall torch torchvision"
         ) from error
     return torchvision

@@ -81,31 +81,30 @@ class Group(TyperGroup):
         try:
             code = super().main(args, standalone_mode=False, **kwargs)
         except UserError as error:
+            code = error.exit_code
             for line in str(error).splitlines():
-                _complain(line)
-            code = error.exit_code
+                print(f"error: {line}", file=sys.stderr)
         except typer.TyperException as error:
-            _complain(self._one_line(error))
             code = error.exit_code
+            shows_help = type(error).__name__ == "NoArgsIsHelpError"
+            print(error.format_message() if shows_help else f"error: {_one_line(error)}", file=sys.stderr)
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
 
-    def _one_line(self, error: typer.TyperException) -> str:
-        message = " ".join(error.format_message().split())
-        option = getattr(error, "option_name", None)
-        command = getattr(error, "cmd", None)
-        if type(error).__name__ == "NoSuchOption" and option and command:
-            known = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
-            message = f"unknown option {option}{did_you_mean(option, known)}"
-        elif type(error).__name__ == "NoArgsIsHelpError":
-            return error.format_message()
-        place = getattr(getattr(error, "ctx", None), "command_path", "imbalance")
-        return f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)"
 
-
-def _complain(line: str) -> None:
-    print(f"error: {line}" if line else "", file=sys.stderr)
+def _one_line(error: Any) -> str:
+    """The message of typer's `error`, with the value that was given or the option that may have been meant."""
+    place = getattr(getattr(error, "ctx", None), "command_path", "imbalance")
+    message = " ".join(error.format_message().split())
+    if type(error).__name__ == "NoSuchOption":
+        known = [flag for parameter in error.ctx.command.params for flag in parameter.opts if flag.startswith("--")]
+        message = f"unknown option {error.option_name}{did_you_mean(error.option_name, known)}"
+    elif hasattr(error.__cause__, "errors"):  # pydantic's, whose message does not show the value
+        problem = error.__cause__.errors()[0]
+        wanted = {"float_parsing": "a number", "int_parsing": "a whole number"}.get(problem["type"], problem["msg"])
+        message = f"{error.param.opts[-1]} must be {wanted}; got {problem['input']!r}"
+    return f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)"
 
 
 def numbers_or_words(values: Sequence[str], flag: str) -> Any:

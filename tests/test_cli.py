@@ -1,0 +1,307 @@
+"""The command line: how lists are read, what goes to stdout, exit codes, one-line errors, help."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from imbalance_cli.cli import app
+from imbalance_cli.cli.parsing import _one_value_each
+
+COMMANDS = ["download", "make-subset", "train", "evaluate", "plot-loss"]
+
+
+def imbalance(*args: object, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(arg) for arg in args], prog_name="imbalance")
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def complaint(*args: object, exit_code: int = 2) -> str:
+    """The one line on stderr of a command that is refused."""
+    result = imbalance(*args, exit_code=exit_code)
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0].removeprefix("error: ")
+
+
+def shell(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "imbalance_cli", *args], capture_output=True, text=True, **more)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMBALANCE_DATA", str(tmp_path / "data"))
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ("--gamma 0 1 2 5", "--gamma=0 --gamma=1 --gamma=2 --gamma=5"),
+        ("--gamma 0 --gamma 1", "--gamma=0 --gamma=1"),
+        ("--gamma 0,1,2", "--gamma=0 --gamma=1 --gamma=2"),
+        ("--gamma=0,1", "--gamma=0 --gamma=1"),
+        ("--gamma -1 0.5", "--gamma=-1 --gamma=0.5"),
+        ("--gamma 1e-3 nan", "--gamma=1e-3 --gamma=nan"),
+        ("--gamma 0 1 x.yaml", "--gamma=0 --gamma=1 x.yaml"),
+        ("x.yaml --gamma 0 1", "x.yaml --gamma=0 --gamma=1"),
+        ("--classes airplane automobile --lr 1", "--classes=airplane --classes=automobile --lr 1"),
+        ("--classes a b -- x.yaml", "--classes=a --classes=b -- x.yaml"),
+        ("--set a.b=[1,2] c=3", "--set=a.b=[1,2] --set=c=3"),
+        ("--lr -1 --gamma 2", "--lr -1 --gamma=2"),
+        ("--output --gamma --gamma 2", "--output --gamma --gamma=2"),
+        ("-- --gamma 1 2", "-- --gamma 1 2"),
+    ],
+)
+def test_values_stand_side_by_side(given: str, understood: str) -> None:
+    lists, single = {"--gamma", "--classes", "--set"}, {"--lr", "--output"}
+    assert _one_value_each(given.split(), lists, single, complete=True) == understood.split()
+
+
+def test_an_empty_list_is_a_usage_error() -> None:
+    assert complaint("plot-loss", "--gamma").startswith("invalid value for --gamma: needs at least one value")
+    assert "needs at least one value" in complaint("train", "--classes", "--ratio", "0.1")
+
+
+def test_negative_numbers_reach_validation() -> None:
+    assert complaint("plot-loss", "--gamma", -1, 0.5) == "--gamma must be at least 0; got -1.0"
+    assert complaint("plot-loss", "--gamma", "0", "--gamma", "abc").startswith("--gamma must be a number; got 'abc'")
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["trian"], "no such command 'trian'. Did you mean 'train'?"),
+        (["train", "--los", "focal"], "unknown option --los; did you mean '--loss'?"),
+        (["train", "--loss", "focall"], "--loss: unknown loss 'focall'; did you mean 'focal'?"),
+        (["train", "--gamma", "2"], "--gamma has no use with cross_entropy; it is an option of focal"),
+        (["train", "--ratio", "nan"], "--ratio: must be in (0, 1]; got nan"),
+        (["train", "--ratio", "1/100x"], "--ratio must be a number; got '1/100x'"),
+        (["train", "--epochs", "0"], "--epochs must be at least 1; got 0"),
+        (["train", "--set", "lerning_rate=1"], "unknown setting 'lerning_rate'; did you mean 'learning_rate'?"),
+        (["train", "nope.yaml"], "there is no file nope.yaml"),
+        (["train", "--device", "cuda:7"], "device cuda:7: this machine has no CUDA device"),
+        (["train", "--subset", "x.yaml", "--ratio", "0.1"], "x.yaml"),
+        (["make-subset", "shapes", "--classes", "circle", "star", "--counts", "circle=5"], "--counts"),
+        (["make-subset", "shapes", "--counts", "circle"], "--counts circle: expected CLASS=N, as in automobile=50"),
+        (["make-subset", "shapes", "--seed", "-1"], "--seed must be at least 0; got -1"),
+        (["plot-loss", "--output", "x.xyz"], "it has the suffix '.xyz'; known: .png, .svg, .pdf"),
+        (["plot-loss", "--loss", "mse", "--gamma", "1"], "--gamma has no use with mse; it is an option of focal"),
+        (["download", "cifar11"], "no downloadable dataset 'cifar11'; did you mean 'cifar10'?"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(args: list[str], message: str, tmp_path: Path) -> None:
+    if "x.yaml" in args:
+        assert message in complaint(*args, exit_code=3)  # the file does not exist
+    elif "cuda:7" in args:
+        assert message in complaint(*args, "-d", "shapes", "--epochs", "1", "-q")
+    elif "--counts" in args and "circle=5" in args:
+        imbalance(*args)  # classes that counts leaves out keep all they have
+    else:
+        assert message in complaint(*args)
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").glob("*/checkpoint.pt"))
+
+
+def test_data_errors_are_exit_code_3(tmp_path: Path) -> None:
+    assert "no dataset or folder called 'shaeps'; did you mean 'shapes'?" in complaint(
+        "train", "-d", "shaeps", exit_code=3
+    )
+    assert "imbalance download cifar10" in complaint("train", "-d", "cifar10", exit_code=3)
+    (tmp_path / "empty").mkdir()
+    assert "no class folders" in complaint("make-subset", "empty", exit_code=3)
+
+
+def test_checkpoint_errors_are_exit_code_4(tmp_path: Path, finished_run: Path) -> None:
+    assert "nope.pt does not exist" in complaint("evaluate", "nope.pt", exit_code=4)
+    assert "is not the folder of a run" in complaint("train", "--resume", tmp_path, exit_code=4)
+    assert "is not empty" in complaint("train", "--output", finished_run, exit_code=4)
+    (tmp_path / "loss.png").touch()
+    assert "loss.png exists" in complaint("plot-loss", exit_code=4)
+
+
+def test_write_errors_are_exit_code_6(tmp_path: Path) -> None:
+    assert "cannot write nowhere/x.png" in complaint("plot-loss", "-o", "nowhere/x.png", "-q", exit_code=6)
+    (tmp_path / "file").touch()
+    assert "cannot write" in complaint("train", "-d", "shapes", "-o", "file/run", "-q", exit_code=6)
+
+
+def test_a_bug_shows_its_traceback() -> None:
+    code = "import imbalance_cli.config as c; c.resolve = None; from imbalance_cli.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "train"], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+# Help, version, entry points
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_needs_neither_torch_nor_matplotlib(command: list[str]) -> None:
+    code = (
+        "import sys; sys.argv[0] = 'imbalance'\nfrom imbalance_cli.cli import main\ntry: main()\n"
+        "finally: assert not {'torch', 'matplotlib', 'numpy', 'rich'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "Usage: imbalance" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_help_names_every_method(tmp_path: Path) -> None:
+    from imbalance_cli.methods.losses import LOSSES
+    from imbalance_cli.methods.weights import CLASS_WEIGHTS
+    from imbalance_cli.models import MODELS
+
+    text = " ".join(imbalance("train", "--help").stdout.split())
+    for registry in (LOSSES, CLASS_WEIGHTS, MODELS):
+        for name in registry.names():
+            assert re.search(rf"\b{name}\b", text), f"train --help does not name {name}"
+
+
+def test_version_and_no_arguments() -> None:
+    assert re.fullmatch(r"imbalance \d+\.\d+\.\d+\n", imbalance("--version").stdout)
+    assert shell("--version").stdout == imbalance("--version").stdout
+    assert "Usage: imbalance" in imbalance(exit_code=2).output
+
+
+def test_completion_knows_commands_and_options() -> None:
+    environment = os.environ | {"_IMBALANCE_COMPLETE": "complete_bash", "COMP_CWORD": "1", "COMP_WORDS": "imbalance tr"}
+    code = "from imbalance_cli.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["train"]
+    environment |= {"COMP_CWORD": "4", "COMP_WORDS": "imbalance plot-loss --gamma 1 --out"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "--output" in done.stdout
+
+
+# Each command, end to end
+
+
+def train_args(folder: Path, *more: object) -> list[object]:
+    return [
+        "train", "-d", folder, "--data-dir", folder / "cache", "--image-size", 16, "--epochs", 2,
+        "--set", "model.width=4", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def test_train_shows_the_verdict_and_leaves_a_run(image_folder: Path, tmp_path: Path) -> None:
+    result = imbalance(*train_args(image_folder, "--loss", "focal", "--gamma", 1))
+    for part in ("Confusion matrix", "balanced accuracy", "AUROC", "prior-corrected", "The model ranks", "Try next:"):
+        assert part in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    assert "epoch 2/2" in result.stderr and "\x1b" not in result.output
+    assert (tmp_path / "runs" / "photos-focal1-seed0" / "checkpoint.pt").exists()
+    imbalance(*train_args(image_folder, "--loss", "focal", "--gamma", 1, "-q"))
+    assert (tmp_path / "runs" / "photos-focal1-seed0-2" / "results.json").exists()
+
+
+def test_json_is_one_object_and_quiet_is_quiet(image_folder: Path) -> None:
+    result = imbalance(*train_args(image_folder, "--json", "-q"))
+    value = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1 and result.stderr == ""
+    assert value["run"] == "runs/photos-cross_entropy-seed0" and "operating_points" in value
+
+
+def test_dry_run_writes_nothing(image_folder: Path, tmp_path: Path) -> None:
+    result = imbalance(*train_args(image_folder, "--loss", "focal", "--dry-run"))
+    assert re.search(r"common\s+96\s+24\s+20", result.stdout) and "gamma: 2.0" in result.stdout
+    value = json.loads(imbalance(*train_args(image_folder, "--dry-run", "--json", "-q")).stdout)
+    assert value["counts"]["train"] == {"common": 96, "rare": 19}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_overwrite_replaces_a_run_and_resume_shows_a_finished_one(image_folder: Path, tmp_path: Path) -> None:
+    imbalance(*train_args(image_folder, "-o", "run", "-q"))
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    assert "already complete" in imbalance("train", "--resume", "run").stderr
+    imbalance(*train_args(image_folder, "-o", "run", "-q", "--overwrite", "--seed", 1))
+    assert (tmp_path / "run" / "results.json").read_bytes() != before
+
+
+def test_evaluate_repeats_the_results_of_the_run(finished_run: Path) -> None:
+    stored = json.loads((finished_run / "results.json").read_text())
+    for place in (finished_run, finished_run / "checkpoint.pt"):
+        value = json.loads(imbalance("evaluate", place, "--json", "-q").stdout)
+        assert {key: value[key] for key in stored} == stored
+
+
+def test_evaluate_does_not_depend_on_the_batch_size(finished_run: Path) -> None:
+    outputs = {imbalance("evaluate", finished_run, "--json", "-q", "--batch-size", n).stdout for n in (1, 7, 512)}
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("threshold", ["argmax", "prior", "0.3"])
+def test_evaluate_at_a_threshold(finished_run: Path, threshold: str) -> None:
+    value = json.loads(imbalance("evaluate", finished_run, "--json", "-q", "--threshold", threshold).stdout)
+    point = value["operating_points"][threshold]
+    assert value["decision"] == threshold and value["balanced_accuracy"] == point["balanced_accuracy"]
+    if threshold == "0.3":
+        assert point["threshold"] == pytest.approx(0.3)
+
+
+def test_evaluate_refuses_what_means_nothing(finished_run: Path) -> None:
+    assert "a threshold needs 10 validation images" in complaint("evaluate", finished_run, "--threshold", "validation")
+    assert "a probability between 0 and 1; got 1.5" in complaint("evaluate", finished_run, "--threshold", "1.5")
+    assert "--split must be test, train, validation; got tset" in complaint("evaluate", finished_run, "--split", "tset")
+
+
+def test_evaluate_draws_every_figure(finished_run: Path, tmp_path: Path) -> None:
+    imbalance("evaluate", finished_run, "-o", "figures")
+    names = {"confusion_matrix", "roc", "precision_recall", "threshold", "reliability", "recall"}
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert names <= drawn and (tmp_path / "figures" / "results.json").exists()
+    assert "exists" in complaint("evaluate", finished_run, "-o", "figures", exit_code=4)
+
+
+def test_evaluate_on_other_splits_and_images(finished_run: Path, image_folder: Path) -> None:
+    counts = {}
+    for split in ("train", "validation", "test"):
+        counts[split] = json.loads(imbalance("evaluate", finished_run, "--split", split, "--json", "-q").stdout)["n"]
+    assert counts == {"train": 115, "validation": 29, "test": 40}
+    other = imbalance("evaluate", finished_run, "-d", image_folder, "--split", "all", "--json", "-q")
+    assert json.loads(other.stdout)["n"] == 184
+    assert "no class 'common'" in complaint("evaluate", finished_run, "-d", "shapes", "-q", exit_code=3)
+
+
+def test_make_subset_then_train_on_it(image_folder: Path, tmp_path: Path) -> None:
+    flags = ["--data-dir", image_folder / "cache", "--image-size", 16]
+    result = imbalance("make-subset", image_folder, "--ratio", 0.05, "-o", "s.yaml", "--preview", "s.png", *flags)
+    assert re.search(r"rare\s+6\s+#+\s+20", result.stdout)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    value = json.loads(imbalance(*train_args(image_folder, "--subset", "s.yaml", "--json", "-q")).stdout)
+    assert [row["train_count"] for row in value["per_class"]] == [96, 6]
+    assert "exists" in complaint("make-subset", image_folder, "-o", "s.yaml", *flags, exit_code=4)
+    edited = (tmp_path / "s.yaml").read_text().replace("rare: 6", "rare: 7")
+    (tmp_path / "s.yaml").write_text(edited)
+    assert "s.yaml" in complaint(*train_args(image_folder, "--subset", "s.yaml"), exit_code=3)
+
+
+def test_plot_loss_draws_one_curve_each(tmp_path: Path) -> None:
+    result = imbalance(
+        "plot-loss", "--gamma", 0, 1, 2, 5, "--loss", "focal", "hinge", "--csv", "loss.csv", "-o", "l.svg"
+    )
+    assert (tmp_path / "l.svg").read_text().startswith("<?xml")
+    header = (tmp_path / "loss.csv").read_text().splitlines()[0]
+    assert header.startswith("p,CE (gamma = 0) loss") and header.endswith("hinge gradient")
+    assert "well classified" in result.stdout
+
+
+def test_output_survives_a_plain_terminal(finished_run: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "COLUMNS": "80", "TERM": "dumb"}
+    done = shell("evaluate", str(finished_run), env=environment)
+    assert done.returncode == 0 and done.stdout.isascii() and "\x1b" not in done.stdout
+    done = shell("plot-loss", env=environment)
+    assert done.returncode == 0 and done.stdout.isascii()
