@@ -63,6 +63,7 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
     elif settings.dataset not in BUILT_IN and Path(settings.dataset).exists():  # found again from any other folder
         settings = settings.model_copy(update={"dataset": str(Path(settings.dataset).absolute())})
     dataset = load_source(settings, notice)
+    settings = _with_class_names(settings, dataset)
     if given is not None:
         return settings, given, apply_manifest(given, dataset)
     manifest, subset = make_subset(
@@ -154,6 +155,21 @@ def validation_split(images: ImageSet, experiment: Experiment, notice: Notice) -
             "tau and threshold cannot be chosen"
         )
     return images.select(torch.nonzero(~is_held_out).flatten()), images.select(torch.nonzero(is_held_out).flatten())
+
+
+def _with_class_names(settings: DataSettings, dataset: Dataset) -> DataSettings:
+    """`settings` with the classes that were chosen by number named: among fewer classes a number means another."""
+    words = settings.classes or list(settings.counts or ())
+    if not words:
+        return settings
+    names = dict(zip(words, dataset.train.class_names, strict=True))
+    return settings.model_copy(
+        update={
+            "classes": settings.classes and list(names.values()),
+            "counts": settings.counts and {names.get(word, word): n for word, n in settings.counts.items()},
+            "minority": [names.get(word, word) for word in settings.minority],
+        }
+    )
 
 
 def _settings_of_subset(settings: DataSettings, manifest: Manifest) -> DataSettings:

@@ -31,29 +31,32 @@ CONFIG_HEADING = "# Every setting of this run, as resolved; `imbalance train con
 class Run:
     """An experiment in its run folder: started, trained, saved at every epoch, finished; or resumed."""
 
-    def __init__(self, prepared: Prepared, folder: Path) -> None:
+    folder: Path
+
+    def __init__(self, prepared: Prepared) -> None:
         """Build the model. Raises SettingError if an option does not fit the data or the machine."""
         experiment, train = prepared.experiment, prepared.train
         self.prepared = prepared
-        self.folder = folder
         self.operating_points: dict[str, Any] = {}
         model = build_model(experiment.model, len(train.class_names), train.images.shape[-1], experiment.seed)
-        self.trainer = Trainer(experiment, model, normalisation_of(train.images))
+        self.trainer = Trainer(experiment, model, normalisation_of(train.images), train.counts())
         self._began = time.monotonic()
 
-    def start(self, sources: dict[str, str]) -> None:
-        """Write what the folder says from the start; sources: who set which setting. Raises WriteError."""
+    def start(self, folder: Path, sources: dict[str, str]) -> None:
+        """Write what `folder` says from the start; sources: who set which setting. Raises WriteError."""
+        self.folder = folder
         config = dump_yaml(self.prepared.experiment.model_dump())
         write_file(self.folder / runs.CONFIG, CONFIG_HEADING + config)
         write_manifest(self.prepared.manifest, self.folder / runs.SUBSET, overwrite=True)
         self._write_session([], {"settings_from": sources})
 
-    def restore(self, notice: Notice) -> None:
-        """Go on from the folder's checkpoint, or from the start if it was stopped before its first.
+    def restore(self, folder: Path, notice: Notice) -> None:
+        """Go on from the checkpoint of `folder`, or from the start if it was stopped before its first.
 
         Raises CheckpointError.
         """
-        sessions = runs.read_json(self.folder / runs.ENVIRONMENT)
+        self.folder = folder
+        sessions = runs.read_json(folder / runs.ENVIRONMENT)
         self._write_session(sessions, {})
         for name, before, now in runs.differences(sessions[-1], self._session()):
             notice(f"{name} was {before} and is {now} now: the result may differ in its last digits")
@@ -147,8 +150,8 @@ def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
     )
     _, manifest, dataset = load_subset(stored, experiment.seed, notice)
     train, validation = validation_split(dataset.train, experiment, notice)
-    run = Run(Prepared(experiment, manifest, train, validation, dataset.test), folder)
-    run.restore(notice)
+    run = Run(Prepared(experiment, manifest, train, validation, dataset.test))
+    run.restore(folder, notice)
     return run
 
 

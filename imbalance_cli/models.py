@@ -59,6 +59,7 @@ def cnn(classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 
         *blocks.convolution(width, 2 * width),
         nn.MaxPool2d(2),
         *blocks.convolution(2 * width, 4 * width),
+        nn.MaxPool2d(2),
         blocks.GlobalAverage(),
     )
     return _with_classifier(backbone, 4 * width, classes, dropout)
@@ -73,8 +74,8 @@ def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0) -> Sequen
     side = ((image_size - 4) // 2 - 4) // 2
     if side < 1:
         raise SettingError(
-            f"data.image_size: model tutorial needs images of at least 16 pixels, its convolutions leave nothing of "
-            f"{image_size}; give a larger image_size, or another model"
+            f"data.image_size must be at least 16 for model tutorial; got {image_size}; "
+            "give a larger one, or another model"
         )
     backbone = nn.Sequential(
         nn.Conv2d(3, 6, 5),

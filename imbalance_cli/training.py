@@ -36,8 +36,12 @@ class Progress:
 class Trainer:
     """A model in training: everything that a stopped run needs to go on to the same bytes."""
 
-    def __init__(self, experiment: Experiment, model: Sequential, normalise: Normalisation) -> None:
-        """Raises SettingError if the device is not there or batches of one meet batch norm."""
+    def __init__(self, experiment: Experiment, model: Sequential, normalise: Normalisation, counts: Tensor) -> None:
+        """counts: training images per class, int64 [classes].
+
+        Raises SettingError if the device is not there, batches of one meet batch norm, or an option of the loss
+        does not fit the classes.
+        """
         if experiment.batch_size == 1 and any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules()):
             raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         self.experiment = experiment
@@ -49,6 +53,10 @@ class Trainer:
             self.model.parameters(), experiment.learning_rate, experiment.weight_decay
         )
         self.progress = Progress()
+        self.loss = LOSSES.bind(experiment.loss)
+        self.counts = counts.to(self.device, torch.float32)
+        self.weights = class_weights(experiment.class_weights, counts).to(self.device, torch.float32)
+        self.loss(torch.zeros(1, len(counts), device=self.device), counts.new_zeros(1).to(self.device), self.counts)
         # The losses of the running epoch stay on the device until it ends: reading one would wait for the device.
         self.losses: list[Tensor] = []
         torch.manual_seed(keyed_seed(experiment.seed, "dropout"))
@@ -59,9 +67,6 @@ class Trainer:
         Between two yields the run can be stopped, and `state` taken. Raises DivergedError or MemoryShortage.
         """
         experiment, progress = self.experiment, self.progress
-        counts = train.counts().to(self.device, torch.float32)
-        weights = class_weights(experiment.class_weights, train.counts()).to(self.device, torch.float32)
-        loss = LOSSES.bind(experiment.loss)
         augmentations = [AUGMENTATIONS.bind(choice) for choice in experiment.augment]
         images = place(train.images, self.device)
         steps = len(batch_bounds(len(train), experiment.batch_size))
@@ -83,13 +88,13 @@ class Trainer:
                     self.model.train()
                     with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                         logits = self.model(self.normalise(batch))
-                    example_losses = loss(logits.float(), labels, counts)
-                    objective = (weights[labels] * example_losses).mean()
+                    example_losses = self.loss(logits.float(), labels, self.counts)
+                    objective = (self.weights[labels] * example_losses).mean()
                     self._update(objective, rate)
                     self.losses.append(objective.detach())
                     progress.step += 1
                     yield progress
-                progress.log.append(self._log_line(validation, counts))
+                progress.log.append(self._log_line(validation))
                 progress.epoch, progress.step, self.losses = progress.epoch + 1, 0, []
                 yield progress
         except (MemoryError, RuntimeError) as error:
@@ -114,7 +119,7 @@ class Trainer:
         factor = float(SCHEDULES.bind(self.experiment.learning_rate_schedule)(step / steps))
         return self.experiment.learning_rate * factor * with_warmup((step + 1) / steps, self.experiment.warmup)
 
-    def _log_line(self, validation: ImageSet | None, counts: Tensor) -> dict[str, Any]:
+    def _log_line(self, validation: ImageSet | None) -> dict[str, Any]:
         """What the finished epoch was like. Raises DivergedError with the first step that was not finite."""
         losses = torch.stack(self.losses).tolist()
         epoch = self.progress.epoch
@@ -134,7 +139,7 @@ class Trainer:
         if validation is None:
             return line
         logits = predict(self.model, validation.images, self.normalise, device=self.device, precision=self.precision)
-        loss = LOSSES.bind(self.experiment.loss)(logits, validation.labels, counts.cpu())
+        loss = self.loss(logits, validation.labels, self.counts.cpu())
         hits = torch.bincount(
             validation.labels[logits.argmax(1) == validation.labels], minlength=len(validation.class_names)
         )

@@ -44,9 +44,9 @@ def settings_for(images: Path, cache: Path, **changes: object) -> list[Setting]:
 def new_run(settings: list[Setting], folder: Path) -> Run:
     """A run of `settings` in `folder`, not yet trained."""
     experiment, sources = resolve(None, settings)
+    run = experiments.Run(experiment_data.prepare(experiment, lambda _: None))
     folder.mkdir(parents=True)
-    run = experiments.Run(experiment_data.prepare(experiment, lambda _: None), folder)
-    run.start(sources)
+    run.start(folder, sources)
     return run
 
 

@@ -187,6 +187,12 @@ def test_completion_knows_commands_and_options() -> None:
     assert "--output" in done.stdout
 
 
+def test_options_that_do_not_fit_the_classes_are_found_before_a_folder_is_made(image_folder: Path) -> None:
+    told = complaint(*train_args(image_folder, "--loss", "focal", "--alpha", 0.1, 0.2, 0.7, "-q"))
+    assert told.startswith("loss.alpha has 3 values for 2 classes; give one per class")
+    assert not Path("runs").exists()
+
+
 # Each command, end to end
 
 
@@ -305,3 +311,14 @@ def test_output_survives_a_plain_terminal(finished_run: Path) -> None:
     assert done.returncode == 0 and done.stdout.isascii() and "\x1b" not in done.stdout
     done = shell("plot-loss", env=environment)
     assert done.returncode == 0 and done.stdout.isascii()
+
+
+@pytest.mark.parametrize("words", [["triangle", "square"], ["1", "0"]])
+def test_classes_by_number_are_the_same_as_by_name(words: list[str]) -> None:
+    flags = ["--ratio", 0.1, "--json", "-q", "-o", f"{words[0]}.yaml"]
+    value = json.loads(imbalance("make-subset", "shapes", "--classes", *words, *flags).stdout)
+    assert value["counts"] == {"triangle": 5000, "square": 500}
+
+
+def test_a_class_named_twice_is_refused() -> None:
+    assert "both name class 0" in complaint("make-subset", "shapes", "--classes", "square", "0")

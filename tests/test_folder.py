@@ -108,7 +108,8 @@ def test_classes_come_in_the_order_given_and_only_they_are_read(load: Loader, ro
 
 def test_an_unknown_class_gets_the_nearest_name(load: Loader, root: Path) -> None:
     refused(load, root, "'cats'", "did you mean 'cat'", classes=["cats", "dog"])
-    refused(load, root, "dog", "twice", classes=["dog", "dog"])
+    with pytest.raises(SettingError, match="class 'dog' is named twice"):
+        load(root, classes=["dog", "dog"])
 
 
 def test_sub_folders_of_a_class_belong_to_it_and_a_folder_is_no_image(load: Loader, root: Path) -> None:

@@ -188,6 +188,8 @@ class TestCalibrationError:
     def test_of_certainty(self):
         assert calibration_error(np.ones(3), np.array([True, True, True])) == 0
         assert calibration_error(np.ones(4), np.array([True, False, False, False])) == pytest.approx(0.75)
+        shared = calibration_error(np.array([1.0, 0.94]), np.array([False, True]))  # the last bin ends with 1
+        assert shared == pytest.approx((1 - 0.06) / 2)
 
     def test_ranking_scores_report_that_of_the_top_class(self):
         logits = np.log([[0.85, 0.15]] * 4 + [[0.05, 0.95]] * 6)

@@ -1,7 +1,5 @@
 """Offsets added to the logits: the textbook's where there is a textbook, the best where the best is sought."""
 
-import itertools
-
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -170,7 +168,7 @@ class TestBestTau:
 
     @pytest.mark.parametrize(
         ("margins", "expected"),
-        [((-0.9, 0.5), 0.45), ((-3.9, -3.15), 1.6), ((-9.0, 0.05), 1.0), ((-1.0, -0.9), 0.45)],
+        [((-0.85, 0.5), 0.4), ((-3.9, -3.15), 1.6), ((-9.0, 0.05), 1.0), ((-1.05, -0.95), 0.5)],
     )
     def test_separates_the_classes_where_it_can(self, margins, expected):
         """Class 1 is predicted from a margin of -2 tau on; the margins are those of one image of each class."""
@@ -185,30 +183,24 @@ COARSE = st.integers(-6, 6).map(lambda value: value / 2)
 
 
 @st.composite
-def scored(draw, classes: int, largest: int = 14, values=COARSE) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels with at least one image of each class."""
-    n = draw(st.integers(classes, largest))
-    labels = [*range(classes), *(draw(st.integers(0, classes - 1)) for _ in range(n - classes))]
-    logits = [[draw(values) for _ in range(classes)] for _ in range(n)]
+def scored(draw, classes: int, values=COARSE) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of up to 14 images, at least one of each class."""
+    labels = [*range(classes), *draw(st.lists(st.integers(0, classes - 1), max_size=14 - classes))]
+    logits = [[draw(values) for _ in range(classes)] for _ in labels]
     return np.array(logits), np.array(labels)
 
 
 class TestBestOffsets:
-    @given(data=scored(2))
-    @settings(deadline=None, max_examples=200)
-    def test_of_two_classes_there_are_no_better(self, data):
-        logits, labels = data
+    @pytest.mark.parametrize("values", [COARSE, st.floats(-1e4, 1e4, width=32)], ids=["ties", "float32"])
+    @given(data=st.data())
+    @settings(deadline=None, max_examples=150)
+    def test_of_two_classes_there_are_no_better(self, values, data):
+        logits, labels = data.draw(scored(2, values))
         margins = logits[:, 0] - logits[:, 1]
-        thresholds = [margins.min() - 1, *margins, margins.max() + 1]
-        possible = [balanced_accuracy(labels, margins <= threshold) for threshold in thresholds]
+        possible = [balanced_accuracy(labels, margins <= cut) for cut in [margins.min() - 1, *margins]]
         offsets = best_offsets(logits, labels)
         assert offsets[0] == 0
         assert balanced_accuracy(labels, decide(logits, offsets)) == pytest.approx(max(possible))
-
-    @given(data=scored(2, values=st.floats(-1e4, 1e4, width=32)))
-    @settings(deadline=None, max_examples=100)
-    def test_of_two_classes_there_are_no_better_for_any_float32_logits(self, data):
-        self.test_of_two_classes_there_are_no_better.hypothesis.inner_test(self, data)
 
     @pytest.mark.parametrize("classes", [3, 4, 5])
     @given(data=st.data())
@@ -218,23 +210,22 @@ class TestBestOffsets:
         argmax = balanced_accuracy(labels, decide(logits, np.zeros(classes)))
         assert balanced_accuracy(labels, decide(logits, best_offsets(logits, labels))) >= argmax - 1e-12
 
-    @given(data=scored(3, largest=9))
-    @settings(deadline=None, max_examples=40)
-    def test_of_three_classes_no_single_change_gains(self, data):
-        logits, labels = data
-        offsets = best_offsets(logits, labels)
-        found = balanced_accuracy(labels, decide(logits, offsets))
-        for target, value in itertools.product(range(3), np.arange(-15, 15.1, 0.25) + 0.125):
-            changed = offsets.copy()
-            changed[target] = value
-            rivals = np.delete(logits + offsets, target, axis=1)
-            if len({*(rivals.max(1))}) and np.isclose(rivals.max(1), logits[:, target] + value).any():
-                continue
-            assert balanced_accuracy(labels, decide(logits, changed)) <= found + 1e-12
+    def test_equal_logits_are_told_apart_as_decide_does(self):
+        logits = np.array([[1.0, 1, 1], [2, 2, 1], [2, 1, 0], [0, 2, 2]])
+        labels = np.array([0, 1, 2, 2])
+        assert balanced_accuracy(labels, decide(logits, best_offsets(logits, labels))) == 0.5  # as good as argmax
 
-    def test_the_middle_of_the_best_thresholds_is_taken(self):
-        logits = np.array([[0.0, -5.0], [0.0, -4.0], [0.0, -1.0], [0.0, 3.0]])
-        assert best_offsets(logits, np.array([0, 0, 1, 1])).tolist() == [0, 2.5]
+    @pytest.mark.parametrize(
+        ("labels", "middle"),
+        [
+            ([1, 1, 0, 0, 0, 0], 2.5),  # the best threshold lies between the second and the third image
+            ([1, 0, 1, 0, 1, 0], 4.0),  # equally good ones between the first two, the middle two and the last two
+        ],
+    )
+    def test_the_middle_of_the_best_thresholds_is_taken(self, labels, middle):
+        needed = np.array([1.0, 2, 3, 5, 6, 7])  # the offset from which on an image is predicted as class 1
+        logits = np.stack([needed, np.zeros(6)], axis=1)
+        assert best_offsets(logits, np.array(labels)).tolist() == [0, middle]
 
     def test_recover_a_shifted_model(self):
         random = np.random.default_rng(0)
@@ -250,7 +241,7 @@ class TestBestOffsets:
 @settings(deadline=None, max_examples=50)
 def test_balanced_accuracy_is_scikit_learns(rows):
     labels, predictions = np.array(rows).T
-    assume(set(predictions) <= set(labels))  # else scikit-learn warns
+    assume(set(predictions) <= set(labels) and len(set(labels)) > 1)  # else scikit-learn warns
     assert balanced_accuracy(labels, predictions) == pytest.approx(
         sklearn.metrics.balanced_accuracy_score(labels, predictions)
     )

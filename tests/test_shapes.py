@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imbalance_cli.data.shapes import CLASS_NAMES, load_shapes
-from imbalance_cli.errors import DataError
+from imbalance_cli.errors import DataError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_an_unknown_class_gets_the_nearest_name():
 
 
 def test_a_class_chosen_twice_is_refused():
-    with pytest.raises(DataError, match="class 'star' is chosen twice"):
+    with pytest.raises(SettingError, match="both name class 2"):
         load_shapes(["star", "ring", "2"])
 
 

@@ -102,7 +102,7 @@ def test_a_training_batch_of_one_class_keeps_its_weight():
     model = build_model(experiment.model, 2, 16, seed=0)
     torch.nn.init.zeros_(model.classifier.weight)
     torch.nn.init.zeros_(model.classifier.bias)
-    trainer = Trainer(experiment, model, Normalisation((0.0,) * 3, (1.0,) * 3))
+    trainer = Trainer(experiment, model, Normalisation((0.0,) * 3, (1.0,) * 3), images.counts())
     losses = [trainer.losses[-1].item() for progress in trainer.train(images, None) if progress.step]
     common, rare = (weight * math.log(2) for weight in (4 / 6, 4 / 2))  # of an undecided model
     assert sorted(losses) == pytest.approx([common, common, common, rare], rel=1e-6)

@@ -130,13 +130,13 @@ def _start(
         shown, value = experiment_report(prepared)
         out.result(shown, value)
         return
+    run = experiments.Run(prepared)
     folder = folder or runs.free_folder(Path("runs"), experiments.run_name(prepared.experiment))
     make_folder(folder)
     with runs.lock(folder):
         runs.check_folder(folder, overwrite=overwrite)  # nobody has started a run there meanwhile
         runs.clear_folder(folder)
-        run = experiments.Run(prepared, folder)
-        run.start(sources)
+        run.start(folder, sources)
         _train(run, out)
 
 

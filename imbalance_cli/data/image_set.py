@@ -1,12 +1,12 @@
 """Images with labels and class names, held as tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from imbalance_cli.errors import DataError, did_you_mean
+from imbalance_cli.errors import DataError, SettingError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Dataset:
     """A source's training and test images, and who they are.
 
     name: what the user calls it (cifar10, shapes, a folder's path); identity: a string that is equal for
-    two datasets if and only if they hold the same training images with the same labels.
+    two datasets if they hold the same training images with the same labels: a checksum of them, or the name of the
+    recipe they are drawn by.
     """
 
     name: str
@@ -56,6 +57,20 @@ def class_index(name: str, class_names: tuple[str, ...]) -> int:
     if name.isdecimal() and int(name) < len(class_names):
         return int(name)
     raise DataError(f"no class {name!r} in this data{did_you_mean(name, class_names)}")
+
+
+def class_names(given: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes that `given` calls by name or number. Raises SettingError if two are one."""
+    words: dict[str, str] = {}
+    for word in given:
+        index = class_index(word, known)
+        name = known[index]
+        if words.get(name) == word:
+            raise SettingError(f"class {word!r} is named twice; name each class once")
+        if name in words:
+            raise SettingError(f"{words[name]!r} and {word!r} both name class {index} ({name!r})")
+        words[name] = word
+    return tuple(words)
 
 
 def of_classes(images: ImageSet, names: tuple[str, ...]) -> ImageSet:

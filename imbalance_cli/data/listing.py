@@ -3,13 +3,12 @@
 import csv
 import errno
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from imbalance_cli.data.decode import ImageFile, is_image, printable
-from imbalance_cli.data.image_set import class_index
+from imbalance_cli.data.image_set import class_names
 from imbalance_cli.errors import DataError, did_you_mean
 
 SPLITS = ("train", "test")
@@ -211,10 +210,7 @@ def _csv_rows(path: Path) -> list[tuple[int, str, str, str]]:
 
 
 def _choose_classes(source: Path, known: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = tuple(known[class_index(name, tuple(known))] for name in classes) if classes else tuple(known)
-    twice = [name for name, times in Counter(chosen).items() if times > 1]
-    if twice:
-        raise DataError(f"class {printable(twice[0])} is chosen twice; name each class once")
+    chosen = class_names(classes, tuple(known)) if classes else tuple(known)
     if len(chosen) < 2:
         found = ": ".join([str(len(chosen)), *map(printable, chosen)])
         raise DataError(f"{printable(str(source))} needs at least 2 classes, found {found}")

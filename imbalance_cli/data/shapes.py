@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imbalance_cli.data.image_set import Dataset, ImageSet, class_index
-from imbalance_cli.errors import DataError
+from imbalance_cli.data.image_set import Dataset, ImageSet, class_names
 
 Floats = NDArray[np.float32]
 
@@ -88,13 +87,10 @@ def load_shapes(
     """Ten shapes at random place, size, turn and softness over noise, a wave and a distracting blob.
 
     classes: which of CLASS_NAMES, in the order of their labels; None takes all ten. Image i of a class and
-    split is the same whatever else is drawn. Raises DataError for an unknown or repeated class.
+    split is the same whatever else is drawn. Raises DataError for an unknown class, SettingError for a
+    repeated one.
     """
-    chosen = range(len(CLASS_NAMES)) if classes is None else [class_index(c, CLASS_NAMES) for c in classes]
-    names = tuple(CLASS_NAMES[kind] for kind in chosen)
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"class {name!r} is chosen twice; name each class once")
+    names = CLASS_NAMES if classes is None else class_names(classes, CLASS_NAMES)
     # The bytes may differ in the last bit from machine to machine, so the identity names the recipe.
     return Dataset(
         name="shapes",

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from imbalance_cli.data.cifar import ARCHIVES, is_downloaded, load_cifar
-from imbalance_cli.data.image_set import Dataset
+from imbalance_cli.data.image_set import Dataset, class_names, of_classes
 from imbalance_cli.errors import DataError, SettingError, did_you_mean
 
 BUILT_IN = ("auto", "shapes", *ARCHIVES)
@@ -57,7 +58,8 @@ def load_dataset(
 ) -> Dataset:
     """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
 
-    classes: those that are wanted; a source that can leave out the others does. image_size, split_seed,
+    classes: names or numbers of those that are wanted, by default all; only they are returned, in that order.
+    image_size, split_seed,
     skip_bad, allow_leak and allow_empty are for folders and CSV files. Raises DataError and SettingError.
     """
     path = Path(name)
@@ -68,7 +70,9 @@ def load_dataset(
             from imbalance_cli.data.shapes import load_shapes
 
             return load_shapes(classes)
-        return load_cifar(name, data_dir)
+        dataset = load_cifar(name, data_dir)
+        names = class_names(classes, dataset.train.class_names) if classes else dataset.train.class_names
+        return replace(dataset, train=of_classes(dataset.train, names), test=of_classes(dataset.test, names))
     if not path.exists():
         looks_like_path = os.sep in name or path.suffix
         hint = "" if looks_like_path else did_you_mean(name, BUILT_IN)

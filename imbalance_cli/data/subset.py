@@ -6,7 +6,7 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_UP, Context, Decimal, localcontext
 
 import numpy as np
 
-from imbalance_cli.data.image_set import Dataset, ImageSet, class_index
+from imbalance_cli.data.image_set import Dataset, ImageSet, class_names
 from imbalance_cli.data.manifest import Manifest, apply_manifest
 from imbalance_cli.errors import DataError, SettingError, did_you_mean
 
@@ -51,9 +51,9 @@ def make_subset(
         raise SettingError(f"{'profile' if profile else 'minority'} needs a ratio or a factor")
 
     known = dataset.train.class_names
-    named = dict(zip(_class_names(counts or (), known), (counts or {}).values(), strict=True))
-    names = _class_names(classes, known) if classes else list(named) or list(known)
-    few = _class_names(minority, known)
+    named = dict(zip(class_names(counts or (), known), (counts or {}).values(), strict=True))
+    names = class_names(classes, known) if classes else list(named) or list(known)
+    few = class_names(minority, known)
     if stray := [name for name in (*named, *few) if name not in names]:
         raise SettingError(f"class {stray[0]!r} is not among the chosen classes: {', '.join(names)}")
     profile = profile or ("step" if few or len(names) == 2 else "exponential")
@@ -204,18 +204,6 @@ def _draw(seed: int, name: str, item: str) -> str:
 def _available(images: ImageSet, names: Iterable[str]) -> dict[str, int]:
     sizes = dict(zip(images.class_names, images.counts().tolist(), strict=True))
     return {name: sizes[name] for name in names}
-
-
-def _class_names(given: Iterable[str], known: tuple[str, ...]) -> list[str]:
-    """The names of the classes that `given` calls by name or number. Raises SettingError if two are one."""
-    words: dict[str, str] = {}
-    for word in given:
-        index = class_index(word, known)
-        name = known[index]
-        if name in words:
-            raise SettingError(f"{words[name]!r} and {word!r} both name class {index} ({name!r})")
-        words[name] = word
-    return list(words)
 
 
 def _check_counts(

@@ -140,11 +140,11 @@ def _alpha_per_class(alpha: float | list[float] | str, counts: Tensor) -> Tensor
                 "give one value per class, or counts"
             )
         # The last of equally rare classes: by convention the second class is the minority.
-        rarest = classes - 1 - int(counts.flip(0).argmin())
+        rarest = classes - 1 - counts.flip(0).argmin()
         return torch.where(torch.arange(classes, device=counts.device) == rarest, alpha, 1.0 - alpha)
-    values = torch.tensor(alpha, dtype=counts.dtype, device=counts.device)
+    values = [float(value) for value in alpha]
     if len(values) != classes:
         raise SettingError(f"loss.alpha has {len(values)} values for {classes} classes; give one per class")
-    if (values < 0).any() or values.sum() == 0:
+    if min(values) < 0 or max(values) == 0:
         raise SettingError(f"loss.alpha must hold weights of 0 or more, not all 0; got {alpha}")
-    return values
+    return torch.tensor(values, dtype=counts.dtype, device=counts.device)

@@ -106,7 +106,7 @@ def best_offsets(logits: Floats, labels: Ints) -> Floats:
 def _best_offset(logits: Floats, labels: Ints, offsets: Floats, target: int) -> tuple[float, float]:
     """The best offset of one class, the others fixed: all cuts between neighbouring margins, in O(n log n)."""
     others = np.delete(logits + offsets, target, axis=1)
-    rivals = np.delete(np.arange(logits.shape[1]), target)[others.argmax(1)]
+    rivals = np.delete(np.arange(logits.shape[1]), target)[decide(others, np.zeros(others.shape[1]))]
     margins = others.max(1) - logits[:, target]  # the target wins where its offset reaches the margin
     order = np.argsort(margins, kind="stable")
     share = 1 / np.bincount(labels, minlength=logits.shape[1])[labels] / len(np.unique(labels))
