@@ -322,3 +322,32 @@ def test_classes_by_number_are_the_same_as_by_name(words: list[str]) -> None:
 
 def test_a_class_named_twice_is_refused() -> None:
     assert "both name class 0" in complaint("make-subset", "shapes", "--classes", "square", "0")
+
+
+def test_download_then_train_on_what_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cifar_archives import small_archive
+    from fault_server import FaultServer
+
+    from imbalance_cli.data import download
+    from imbalance_cli.data.cifar import ARCHIVES
+
+    (tmp_path / "server").mkdir()
+    archive = small_archive("cifar10", tmp_path / "server", records=40)
+    monkeypatch.setitem(ARCHIVES, "cifar10", archive)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "BACKOFF", 0.01)
+    content = (tmp_path / "server" / archive.file).read_bytes()
+    with FaultServer(content, status=500, failures=2) as server:
+        result = imbalance("download", "cifar10", "--mirror", server.url, "--json")
+        assert json.loads(result.stdout) == {"files": {"cifar10": str(tmp_path / "data" / archive.file)}}
+        assert "retry 1/3" in result.stderr and "100 %" in result.stderr
+        asked = len(server.requests)
+        assert "already complete, verified" in imbalance("download", "--mirror", server.url).stderr
+        assert len(server.requests) == asked
+    with FaultServer(content, status=404, failures=99) as server:
+        told = complaint("download", "--mirror", server.url, "--data-dir", "other", "-q", exit_code=5)
+        assert "404" in told and server.url in told
+
+    value = json.loads(imbalance("train", "--epochs", 1, "--set", "model.width=4", "--json", "-q").stdout)
+    assert value["dataset"] == "cifar10" and value["classes"] == ["airplane", "automobile"]
+    assert [row["train_count"] for row in value["per_class"]] == [16, 16]
