@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,12 @@ class Checkpoint:
     optimizer: dict[str, Any] = field(default_factory=dict)
     random_state: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def minority(self) -> int:
+        """The class with the fewest images in the subset, validation included; of equals the last."""
+        counts = [len(items) for items in self.manifest["items"].values()]
+        return max(range(len(counts)), key=lambda index: (-counts[index], index))
+
     def build(self) -> Sequential:
         """The model with these weights, in evaluation mode on the CPU."""
         choice = dict(self.model)
@@ -69,7 +76,7 @@ def load(path: Path) -> Checkpoint:
 
     Nothing of it is interpreted before its checksum is verified, and nothing in it can run code.
     """
-    given, path = path, path / "checkpoint.pt" if path.is_dir() else path
+    given, path = path, path / "checkpoint.pt" if os.path.isdir(path) else path
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

@@ -200,9 +200,9 @@ def _problems(error: ValidationError, raw: dict[str, Any], sources: dict[str, st
         elif problems[0]["type"] == "value_error":
             lines.append(f"{place}{name}: {problems[0]['ctx']['error']}")
         else:
-            wanted = " or ".join(dict.fromkeys(_wanted(problem) for problem in problems))
+            expected = " or ".join(dict.fromkeys(wanted(problem) for problem in problems))
             given = _value_at(raw, location)
-            lines.append(f"{place}{name} must be {wanted}; got {_shown(given)}")
+            lines.append(f"{place}{name} must be {expected}; got {_shown(given)}")
     return lines
 
 
@@ -231,7 +231,8 @@ def _unknown(name: str, location: tuple[str, ...], raw: dict[str, Any]) -> str:
     return f"unknown setting {name!r}{did_you_mean(name, fields)}"
 
 
-def _wanted(problem: Any) -> str:
+def wanted(problem: Any) -> str:
+    """What would have been right instead of the value that pydantic's `problem` is about."""
     limits = problem.get("ctx", {})
     match problem["type"]:
         case "int_type" | "int_from_float" | "int_parsing":

@@ -50,6 +50,15 @@ class MemoryShortage(UserError):
     exit_code = 8
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether `error` is torch's or Python's way to say that memory ran out."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: `; did you mean 'focal'?`, else the list of names."""
     names = list(known)

@@ -10,7 +10,7 @@ import torch
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import SettingError
+from imbalance_cli.errors import CheckpointError, SettingError
 from imbalance_cli.inference import find_device, predict
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import (
@@ -72,8 +72,10 @@ def evaluate(
     """Results of `checkpoint` on `images`, whose classes are the checkpoint's, and the logits float64 [n, classes].
 
     threshold: the decision that the main scores are for: argmax, prior, validation, or a probability of the rarest
-    class at which it is predicted (two classes). The results do not depend on batch_size. Raises SettingError.
+    class at which it is predicted (two classes). The results do not depend on batch_size. Raises SettingError,
+    and CheckpointError if training has not finished.
     """
+    rules = _rules(checkpoint, threshold)
     model = checkpoint.build()
     where = find_device(device)
     logits = predict(
@@ -84,18 +86,27 @@ def evaluate(
         batch_size=batch_size,
     )
     scores, labels = logits.double().numpy(), images.labels.numpy()
-    return results(checkpoint, scores, labels, threshold) | {"parameters": parameter_count(model)}, scores
+    return _results(checkpoint, scores, labels, rules, threshold) | {"parameters": parameter_count(model)}, scores
 
 
-def results(checkpoint: Checkpoint, logits: Floats, labels: Ints, threshold: str = "argmax") -> dict[str, Any]:
-    """The scores of logits [n, classes] against labels [n], as `results.json` holds them."""
-    classes = len(checkpoint.class_names)
-    positive = minority(checkpoint.counts)
+def _rules(checkpoint: Checkpoint, threshold: str) -> dict[str, dict[str, Any]]:
+    """The checkpoint's decision rules, and that of `threshold` if it is a probability."""
     rules = dict(checkpoint.operating_points)
+    if not rules:
+        raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
     if threshold not in rules:
-        rules[threshold] = {"offsets": threshold_offsets(_probability(threshold, classes), positive).tolist()}
+        probability = _probability(threshold, len(checkpoint.class_names))
+        rules[threshold] = {"offsets": threshold_offsets(probability, checkpoint.minority).tolist()}
     if rules[threshold]["offsets"] is None:
         raise SettingError(f"--threshold {threshold}: {rules[threshold]['reason']}")
+    return rules
+
+
+def _results(
+    checkpoint: Checkpoint, logits: Floats, labels: Ints, rules: dict[str, dict[str, Any]], threshold: str
+) -> dict[str, Any]:
+    """The scores of logits [n, classes] against labels [n], as `results.json` holds them."""
+    classes, positive = len(checkpoint.class_names), checkpoint.minority
     points: dict[str, Any] = {}
     for name, rule in rules.items():
         if rule["offsets"] is None:
@@ -135,12 +146,8 @@ def results(checkpoint: Checkpoint, logits: Floats, labels: Ints, threshold: str
             for index, name in enumerate(checkpoint.class_names)
         ],
         "operating_points": points,
+        "unavailable": {name: rule["reason"] for name, rule in rules.items() if rule["offsets"] is None},
     }
-
-
-def minority(counts: list[int]) -> int:
-    """The class with the fewest training images; of equals the last."""
-    return max(range(len(counts)), key=lambda index: (-counts[index], index))
 
 
 def missed(logits: Floats, labels: Ints, target: int, offsets: Floats) -> Ints:

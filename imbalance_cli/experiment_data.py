@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
 
     Raises SettingError and DataError.
     """
+    settings = _with_absolute_paths(settings)
     given = read_manifest(Path(settings.subset)) if settings.subset else None
     if given is not None:
         settings = _settings_of_subset(settings, given)
@@ -60,10 +62,10 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
         notice(line)
         classes = settings.classes or (list(settings.counts) if settings.counts else list(pair))
         settings = settings.model_copy(update={"dataset": name, "classes": classes})
-    elif settings.dataset not in BUILT_IN and Path(settings.dataset).exists():  # found again from any other folder
-        settings = settings.model_copy(update={"dataset": str(Path(settings.dataset).absolute())})
     dataset = load_source(settings, notice)
     settings = _with_class_names(settings, dataset)
+    if settings.dataset not in BUILT_IN:  # a size that was chosen for these images holds for all later ones
+        settings = settings.model_copy(update={"image_size": dataset.train.images.shape[-1]})
     if given is not None:
         return settings, given, apply_manifest(given, dataset)
     manifest, subset = make_subset(
@@ -75,7 +77,7 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
         counts=settings.counts,
         minority=settings.minority,
         protocol=settings.protocol,
-        seed=seed,
+        seed=0 if settings.protocol == "cao" else seed,  # as in the LDAM paper's code, whatever the run's seed
         test_ratio=settings.test_ratio,
     )
     return settings, manifest, subset
@@ -96,46 +98,51 @@ def load_source(settings: DataSettings, notice: Notice) -> Dataset:
     )
 
 
+def experiment_of(checkpoint: Checkpoint) -> Experiment:
+    """The experiment that trained `checkpoint`."""
+    return Experiment.model_validate(checkpoint.config)
+
+
 def images_for(
-    checkpoint: Checkpoint, dataset: str | None, split: str, data_dir: Path | None, notice: Notice
+    checkpoint: Checkpoint, dataset: str | None, split: str, changes: dict[str, Any], notice: Notice
 ) -> tuple[ImageSet, str]:
     """The images to evaluate `checkpoint` on, labelled by its classes, and the name of their dataset.
 
     dataset: None for that of the run, whose subset is verified and of which `split` is test, train or validation;
-    else another one, of which `split` is test, train or all. Raises DataError and SettingError.
+    else another one, of which `split` is test, train or all. changes: settings of the data that differ from the
+    run's. Raises DataError and SettingError.
     """
-    experiment = Experiment.model_validate(checkpoint.config)
-    folder = str(data_dir) if data_dir else experiment.data.data_dir
-    settings = experiment.data.model_copy(update={"data_dir": folder})
+    experiment = experiment_of(checkpoint)
+    settings = experiment.data.model_copy(update=changes)
     known = ("test", "train", "validation") if dataset is None else ("test", "train", "all")
     if split not in known:
         raise SettingError(f"--split must be {', '.join(known)}{' with --dataset' if dataset else ''}; got {split}")
     if dataset is None:
-        loaded = load_source(settings, notice)
-        subset = apply_manifest(Manifest(**checkpoint.manifest), loaded)
-        if split == "test":
-            return subset.test, settings.dataset
+        subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, notice))
         train, validation = validation_split(subset.train, experiment, lambda _: None)
-        if split == "validation" and validation is None:
+        images = {"test": subset.test, "train": train, "validation": validation}[split]
+        if images is None:
             raise DataError("--split validation: this run held out no validation images")
-        return (train if split == "train" else validation), settings.dataset  # type: ignore[return-value]
-    update: dict[str, Any] = {"dataset": dataset, "classes": checkpoint.class_names, "image_size": None}
-    if dataset not in BUILT_IN:
-        update["image_size"] = checkpoint.image_size
+        if split == "train":
+            notice("these are the images that the model was trained on")
+        return images, settings.dataset
+    names = tuple(checkpoint.class_names)
+    update = {"dataset": dataset, "classes": list(names), "image_size": checkpoint.image_size}
     loaded = load_source(settings.model_copy(update=update), notice)
-    splits = {"test": [loaded.test], "train": [loaded.train], "all": [loaded.train, loaded.test]}[split]
-    return joined([of_classes(images, tuple(checkpoint.class_names)) for images in splits]), dataset
+    if split != "test" and loaded.identity == checkpoint.manifest["identity"]:
+        notice("the model was trained on some of these images: the results are better than on new ones")
+    parts = {"test": [loaded.test], "train": [loaded.train], "all": [loaded.train, loaded.test]}[split]
+    return joined([of_classes(part, names) for part in parts]), dataset
 
 
 def validation_split(images: ImageSet, experiment: Experiment, notice: Notice) -> tuple[ImageSet, ImageSet | None]:
     """`images` without a stratified validation part, and that part or None; `notice` hears its size."""
     counts = dict(zip(images.class_names, images.counts().tolist(), strict=True))
     held_out = {
-        name: min(LARGEST_VALIDATION, round(count * experiment.validation))
+        name: max(1, min(LARGEST_VALIDATION, round(count * experiment.validation)))
         for name, count in counts.items()
-        if count >= FEWEST_TO_SPLIT
+        if count >= FEWEST_TO_SPLIT and experiment.validation
     }
-    held_out = {name: count for name, count in held_out.items() if count}
     if not held_out:
         if experiment.validation:
             notice(f"validation: none, because every class has fewer than {FEWEST_TO_SPLIT} images")
@@ -155,6 +162,15 @@ def validation_split(images: ImageSet, experiment: Experiment, notice: Notice) -
             "tau and threshold cannot be chosen"
         )
     return images.select(torch.nonzero(~is_held_out).flatten()), images.select(torch.nonzero(is_held_out).flatten())
+
+
+def _with_absolute_paths(settings: DataSettings) -> DataSettings:
+    """`settings` whose files are found again from any other folder."""
+    paths = {name: getattr(settings, name) for name in ("data_dir", "subset")}
+    if settings.dataset not in BUILT_IN and os.path.exists(os.path.expanduser(settings.dataset)):
+        paths["dataset"] = settings.dataset
+    absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in paths.items() if path}
+    return settings.model_copy(update=absolute)
 
 
 def _with_class_names(settings: DataSettings, dataset: Dataset) -> DataSettings:

@@ -16,7 +16,7 @@ from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
 from imbalance_cli.data.manifest import write_manifest
-from imbalance_cli.errors import SettingError
+from imbalance_cli.errors import CheckpointError, SettingError
 from imbalance_cli.evaluation import evaluate, operating_points
 from imbalance_cli.experiment_data import DECIDED_BY_SUBSET, Notice, Prepared, load_subset, validation_split
 from imbalance_cli.files import write_file
@@ -56,20 +56,26 @@ class Run:
         Raises CheckpointError.
         """
         self.folder = folder
-        sessions = runs.read_json(folder / runs.ENVIRONMENT)
-        self._write_session(sessions, {})
+        sessions = runs.read_sessions(folder)
         for name, before, now in runs.differences(sessions[-1], self._session()):
             notice(f"{name} was {before} and is {now} now: the result may differ in its last digits")
-        if not (self.folder / runs.CHECKPOINT).exists():
+        if not (folder / runs.CHECKPOINT).exists():
+            self._write_session(sessions, {})
             notice("resuming from the start: the run was stopped before its first checkpoint")
             return
-        checkpoint = checkpoints.load(self.folder / runs.CHECKPOINT)
+        checkpoint = checkpoints.load(folder / runs.CHECKPOINT)
+        if changes := list(_changes(checkpoint.config, self.prepared.experiment.model_dump())):
+            raise CheckpointError(f"{folder / runs.CONFIG} does not fit {runs.CHECKPOINT}: {'; '.join(changes)}")
+        self._write_session(sessions, {})
         self.operating_points = checkpoint.operating_points
         self.trainer.restore(
             {name: getattr(checkpoint, name) for name in ("weights", "optimizer", "random_state", "progress")}
         )
         progress = self.trainer.progress
-        notice(f"resuming at epoch {progress.epoch + 1}, step {progress.step + 1}")
+        if progress.epoch == self.prepared.experiment.epochs:
+            notice("resuming after the last epoch")
+        else:
+            notice(f"resuming at epoch {progress.epoch + 1}, step {progress.step + 1}")
 
     def train(self) -> Iterator[Progress]:
         """Train to the end, saving after every epoch; yields as `Trainer.train` does, and may be left there."""
@@ -95,14 +101,14 @@ class Run:
         scores, _ = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
         data = prepared.experiment.data
         results = {"dataset": data.dataset, "split": "test"} | scores
-        runs.write_json(self.folder / runs.RESULTS, results)
         names = prepared.train.class_names
         matrix = np.asarray(results["confusion_matrix"])
         drawing.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
         drawing.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
-        sessions = runs.read_json(self.folder / runs.ENVIRONMENT)
+        sessions = runs.read_sessions(self.folder)
         sessions[-1] |= {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
         runs.write_json(self.folder / runs.ENVIRONMENT, sessions)
+        runs.write_json(self.folder / runs.RESULTS, results)  # the last, because it says that the run is complete
         return results
 
     def _counts(self) -> list[int]:
@@ -153,11 +159,6 @@ def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
     run = Run(Prepared(experiment, manifest, train, validation, dataset.test))
     run.restore(folder, notice)
     return run
-
-
-def experiment_of(checkpoint: Checkpoint) -> Experiment:
-    """The experiment that trained `checkpoint`."""
-    return Experiment.model_validate(checkpoint.config)
 
 
 def run_name(experiment: Experiment) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from imbalance_cli import drawing, plots
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.evaluation import minority, missed
+from imbalance_cli.evaluation import missed
 from imbalance_cli.metrics import Floats, class_score, softmax
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def draw_evaluation(
 ) -> list[Path]:
     """Draw everything that `results` of `images` show into `folder`; returns the files. Raises WriteError."""
     names, counts, labels = checkpoint.class_names, checkpoint.counts, images.labels.numpy()
-    rarest = minority(counts)
+    rarest = checkpoint.minority
     probabilities = softmax(logits)
     offsets = np.asarray(results["operating_points"][results["decision"]]["offsets"])
     recalls = np.array([np.nan if row["recall"] is None else row["recall"] for row in results["per_class"]])

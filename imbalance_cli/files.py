@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from imbalance_cli.errors import CheckpointError, WriteError
+from imbalance_cli.errors import CheckpointError, SettingError, WriteError
 
 
 @contextmanager
@@ -47,12 +47,14 @@ def write_file(path: Path, content: str | bytes) -> None:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
 
 
-def refuse_existing(path: Path | None, *, overwrite: bool) -> None:
-    """Raise CheckpointError if there is a file at `path` already and it is not to be replaced."""
-    if (
-        path is not None and path.exists() and not path.is_dir() and not overwrite
-    ):  # writing to a folder fails by itself
-        raise CheckpointError(f"{path} exists; choose another name, or replace it with --overwrite")
+def refuse_existing(*paths: Path | None, overwrite: bool) -> None:
+    """Raise CheckpointError if there is a file at one of `paths` that is not to be replaced, or two are the same."""
+    given = [Path(path) for path in paths if path is not None]
+    for path in given:
+        if path.is_file() and not overwrite:
+            raise CheckpointError(f"{path} exists; choose another name, or replace it with --overwrite")
+    if len({path.absolute() for path in given}) < len(given):
+        raise SettingError(f"{given[0]} is asked for twice; choose two names")
 
 
 def make_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imbalance_cli.config import Experiment
+from imbalance_cli.runs import CONFIG
 from imbalance_cli.strict_yaml import dump_yaml
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MATRIX_CLASSES = 10  # a larger confusion matrix does not fit 80 columns
 LONGEST_NAME = 16
 
-POINT_NAMES = {"argmax": "argmax", "prior": "prior-corrected", "validation": "threshold from validation"}
+POINT_NAMES = {"argmax": "argmax", "prior": "prior-corrected", "validation": "from validation"}
 
 
 def results_report(results: dict[str, Any], suggestion: str) -> RenderableType:
@@ -31,11 +32,12 @@ def results_report(results: dict[str, Any], suggestion: str) -> RenderableType:
     names = results["classes"]
     parts: list[RenderableType] = [""]
     if len(names) <= MATRIX_CLASSES:
-        parts += [_confusion_matrix(results), ""]
+        parts += [f"Confusion matrix at {results['decision']}; rows are true classes", _confusion_matrix(results), ""]
     else:
-        parts += [_worst_confusions(results), ""]
-    parts += [_per_class(results), "", _scores(results), "", _operating_points(results), ""]
-    parts.append(Text(verdict(results)))
+        parts += [f"Most frequent confusions at {results['decision']}", _worst_confusions(results), ""]
+    parts += [_per_class(results), "", _scores(results), "", _operating_points(results)]
+    parts += [Text(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
+    parts += ["", Text(verdict(results))]
     parts.append(Text(f"Try next: {suggestion}", style="bold"))
     return Group(*parts)
 
@@ -50,37 +52,27 @@ def verdict(results: dict[str, Any]) -> str:
     rarest = results["classes"].index(name)
     quality = "well" if auroc >= 0.9 else "fairly" if auroc >= 0.75 else "poorly"
     text = f"The model ranks {quality} (AUROC {_decimal(auroc)})"
-    found = points["argmax"]["recalls"][rarest]
-    if found is None:
+    argmax = points["argmax"]
+    if argmax["recalls"][rarest] is None:
         return f"{text}; {name} does not occur in these images."
-    text += f"{' but' if auroc >= 0.75 and found < 0.5 else ' and'} argmax finds {found:.0%} of {name}"
-    best, before = _best_point(results), points["argmax"]["balanced_accuracy"]
-    if best == "argmax":
-        return f"{text}; no other operating point has a better balanced accuracy than its {_percent(before)}."
-    how = {"prior": "prior correction", "validation": "the threshold from validation"}.get(best, f"threshold {best}")
-    after = points[best]["balanced_accuracy"]
-    text += f"; {how} finds {points[best]['recalls'][rarest]:.0%}"
-    if after - before < 0.02:
-        return f"{text}, which hardly changes the balanced accuracy ({_percent(before)} to {_percent(after)})."
-    return f"{text} (balanced accuracy {_percent(before)} to {_percent(after)})."
+    text += f"{' but' if auroc >= 0.75 and argmax['recalls'][rarest] < 0.5 else ' and'} argmax finds "
+    text += f"{argmax['recalls'][rarest]:.0%} of {name}"
+    # Which point to name is not decided by these results: that would be a choice made on the test images.
+    other = "validation" if points["validation"] is not None else "prior"
+    point, how = points[other], {"prior": "prior correction", "validation": "the threshold from validation"}[other]
+    if point["recalls"] == argmax["recalls"]:
+        return f"{text}; {how} decides the same."
+    change = f"balanced accuracy {_percent(argmax['balanced_accuracy'])} to {_percent(point['balanced_accuracy'])}"
+    return f"{text}; {how} finds {point['recalls'][rarest]:.0%} ({change})."
 
 
-def next_command(results: dict[str, Any], experiment: Experiment, folder: Path) -> str:
-    """The command that is most worth trying after these results."""
-    run = shlex.quote(str(folder))
-    if experiment.loss["name"] != "logit_adjustment" and experiment.class_weights["name"] == "none":
-        data = experiment.data
-        command = ["imbalance train --loss logit_adjustment", "-d", shlex.quote(data.dataset)]
-        if data.subset:
-            command = ["imbalance train --loss logit_adjustment --subset", shlex.quote(data.subset)]
-        elif data.ratio:
-            command.append(f"--ratio {data.ratio:g}")
-        if data.classes and not data.subset:
-            command.append("--classes " + " ".join(shlex.quote(name) for name in data.classes))
-        return " ".join(command)
-    if _best_point(results) != "argmax":
-        return f"imbalance evaluate {run} --threshold {_best_point(results)} --output {run}/figures"
-    return f"imbalance evaluate {run} --output {run}/figures"
+def next_command(experiment: Experiment, place: Path) -> str:
+    """The command that is most worth trying after a run; `place` is its folder or checkpoint."""
+    folder = place.parent if place.is_file() else place
+    corrected = experiment.loss["name"] == "logit_adjustment" or experiment.class_weights["name"] != "none"
+    if not corrected and (folder / CONFIG).is_file():
+        return f"imbalance train {shlex.quote(str(folder / CONFIG))} --loss logit_adjustment"
+    return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"
 
 
 def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any]]:
@@ -127,13 +119,7 @@ def subset_report(manifest: Manifest, dataset: Dataset) -> tuple[RenderableType,
 
 def _confusion_matrix(results: dict[str, Any]) -> Table:
     names = results["classes"]
-    table = Table(
-        title=f"Confusion matrix ({results['decision']}; rows are true classes)",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1),
-    )
+    table = Table(box=None, pad_edge=False)
     table.add_column("true \\ predicted")
     width = 16 if len(names) <= 3 else 60 // len(names)
     for name in names:
@@ -157,12 +143,7 @@ def _worst_confusions(results: dict[str, Any]) -> Table:
         for column in range(len(names))
         if column != true and sum(row)
     ]
-    table = Table(
-        title=f"Most frequent confusions ({results['decision']})",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    table = Table(box=None, pad_edge=False)
     table.add_column("true")
     table.add_column("taken for")
     table.add_column("images", justify="right")
@@ -218,34 +199,28 @@ def _operating_points(results: dict[str, Any]) -> Table:
     commonest = max(range(len(rows)), key=lambda index: (rows[index]["train_count"], -index))
     table = Table(box=None, pad_edge=False)
     table.add_column("operating point")
+    table.add_column("at")
     for heading in (
         f"{_short(rows[rarest]['name'], 12)} found",
         f"{_short(rows[commonest]['name'], 12)} kept",
-        "balanced accuracy",
+        "balanced",
     ):
         table.add_column(Text(heading), justify="right")
     for name, point in results["operating_points"].items():
         label = POINT_NAMES.get(name, f"threshold {name}")
         if point is None:
-            table.add_row(label, "-", "-", "-")
+            table.add_row(label, "", "-", "-", "-")
             continue
-        if name == "prior":
-            label += f" (tau {point['tau']:g})"
-        elif "threshold" in point and name != "argmax":
-            label += f" ({point['threshold']:.3f})" if name == "validation" else ""
+        parts = [f"tau {point['tau']:g}"] if "tau" in point else []
+        parts += [f"p {point['threshold']:.3f}"] if "threshold" in point else []
         table.add_row(
             label,
+            ", ".join(parts),
             _percent(point["recalls"][rarest]),
             _percent(point["recalls"][commonest]),
             _percent(point["balanced_accuracy"]),
         )
     return table
-
-
-def _best_point(results: dict[str, Any]) -> str:
-    points = {name: point for name, point in results["operating_points"].items() if point is not None}
-    best: str = max(points, key=lambda name: (points[name]["balanced_accuracy"], name == "argmax"))
-    return best
 
 
 def _shade(share: float, *, correct: bool) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from imbalance_cli.errors import CheckpointError
-from imbalance_cli.files import make_folder, write_file
+from imbalance_cli.files import cannot_write, make_folder, write_file
 
 CONFIG, SUBSET, ENVIRONMENT, LOG = "config.yaml", "subset.yaml", "environment.json", "log.jsonl"
 CHECKPOINT, RESULTS, CURVES, CONFUSION = "checkpoint.pt", "results.json", "curves.png", "confusion_matrix.png"
@@ -46,11 +46,15 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise CheckpointError if a new run cannot have `folder`, because it holds something."""
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder} is a file; give a folder with --output")
-    if folder.is_dir() and not overwrite and any(entry.name != LOCK for entry in folder.iterdir()):
+    if not folder.is_dir() or all(entry.name == LOCK for entry in folder.iterdir()):
+        return
+    if not overwrite:
         raise CheckpointError(
             f"{folder} is not empty; go on with its run by --resume {folder}, replace it by --overwrite, "
             "or choose another --output"
         )
+    if not all((folder / name).exists() for name in (CONFIG, SUBSET, ENVIRONMENT)):
+        raise CheckpointError(f"{folder} holds files, but no run to overwrite; choose another --output")
 
 
 def clear_folder(folder: Path) -> None:
@@ -74,7 +78,7 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         handle: IO[str] = open(folder / LOCK, "a+", encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"cannot write in {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise cannot_write(folder, error) from error
     with handle:
         try:
             import fcntl
@@ -111,11 +115,11 @@ def environment(device: str, threads: int, precision: str) -> dict[str, Any]:
 def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """What of two environments differs that may change bytes: name, before, now."""
     for name in ("device", "precision", "threads", "python", "platform"):
-        if before[name] != now[name]:
-            yield name, before[name], now[name]
+        if before.get(name) != now[name]:
+            yield name, before.get(name), now[name]
     for name, version_now in now["versions"].items():
-        if before["versions"].get(name) != version_now:
-            yield name, before["versions"].get(name), version_now
+        if before.get("versions", {}).get(name) != version_now:
+            yield name, before.get("versions", {}).get(name), version_now
 
 
 def peak_memory() -> dict[str, float]:
@@ -141,6 +145,14 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: it is damaged or not JSON") from error
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """What the run's environment file says of each session that trained it. Raises CheckpointError."""
+    sessions = read_json(folder / ENVIRONMENT)
+    if not isinstance(sessions, list) or not sessions or not all(isinstance(each, dict) for each in sessions):
+        raise CheckpointError(f"{folder / ENVIRONMENT} is damaged: it should list the run's sessions")
+    return sessions
 
 
 def write_log(folder: Path, log: list[dict[str, Any]]) -> None:

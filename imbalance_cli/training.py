@@ -14,7 +14,7 @@ from torch.nn import Sequential
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import Normalisation, batch_bounds, epoch_batches, place
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import DivergedError, MemoryShortage, SettingError
+from imbalance_cli.errors import DivergedError, MemoryShortage, SettingError, is_out_of_memory
 from imbalance_cli.inference import find_device, predict
 from imbalance_cli.methods.augment import AUGMENTATIONS
 from imbalance_cli.methods.losses import LOSSES
@@ -98,7 +98,7 @@ class Trainer:
                 progress.epoch, progress.step, self.losses = progress.epoch + 1, 0, []
                 yield progress
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise MemoryShortage(
                     f"out of memory on {self.device} with batch_size {experiment.batch_size}; "
                     f"try --batch-size {max(2, experiment.batch_size // 2)}"
@@ -130,7 +130,7 @@ class Trainer:
                     f"training diverged: the loss was {value} at epoch {epoch + 1}, step {step}, learning rate "
                     f"{rate:.3g}; try --lr {self.experiment.learning_rate / 10:g}"
                 )
-        if not all(weight.isfinite().all() for weight in self.model.parameters()):
+        if not all(weight.isfinite().all() for weight in self.model.state_dict().values()):
             raise DivergedError(
                 f"training diverged: weights are no longer finite after epoch {epoch + 1}, learning rate {rate:.3g}; "
                 f"try --lr {self.experiment.learning_rate / 10:g}"

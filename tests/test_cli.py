@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_data import make_image_folder, new_run, settings_for
 from typer.testing import CliRunner, Result
 
 from imbalance_cli.cli import app
@@ -48,6 +49,8 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "understood"),
     [
+        ("--gamma 0, 1,", "--gamma=0 --gamma=1"),
+        ("--mirror http://a/b,c cifar100", "--mirror http://a/b,c cifar100"),
         ("--gamma 0 1 2 5", "--gamma=0 --gamma=1 --gamma=2 --gamma=5"),
         ("--gamma 0 --gamma 1", "--gamma=0 --gamma=1"),
         ("--gamma 0,1,2", "--gamma=0 --gamma=1 --gamma=2"),
@@ -65,7 +68,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_values_stand_side_by_side(given: str, understood: str) -> None:
-    lists, single = {"--gamma", "--classes", "--set"}, {"--lr", "--output"}
+    lists, single = {"--gamma", "--classes", "--set"}, {"--lr", "--output", "--mirror"}
     assert _one_value_each(given.split(), lists, single, complete=True) == understood.split()
 
 
@@ -279,7 +282,58 @@ def test_evaluate_on_other_splits_and_images(finished_run: Path, image_folder: P
     assert counts == {"train": 115, "validation": 29, "test": 40}
     other = imbalance("evaluate", finished_run, "-d", image_folder, "--split", "all", "--json", "-q")
     assert json.loads(other.stdout)["n"] == 184
-    assert "no class 'common'" in complaint("evaluate", finished_run, "-d", "shapes", "-q", exit_code=3)
+    assert "the images of shapes are 32 pixels wide; got 16" in complaint(
+        "evaluate", finished_run, "-d", "shapes", "-q"
+    )
+
+
+def test_evaluate_refuses_images_of_other_classes(finished_run: Path, tmp_path: Path) -> None:
+    images = make_image_folder(tmp_path / "others", train=(3, 3), test=(3, 3))
+    for split in ("train", "test"):
+        (images / split / "common").rename(images / split / "usual")
+    assert "no class 'common'" in complaint("evaluate", finished_run, "-d", images, "-q", exit_code=3)
+
+
+def test_a_run_that_has_not_finished_is_not_evaluated(image_folder: Path, tmp_path: Path) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+    run.save()
+    assert "training has not finished" in complaint("evaluate", run.folder, exit_code=4)
+
+
+def test_resume_refuses_a_configuration_that_was_edited(image_folder: Path, tmp_path: Path) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+    run.save()
+    config = (run.folder / "config.yaml").read_text()
+    (run.folder / "config.yaml").write_text(config.replace("epochs: 3", "epochs: 4"))
+    told = complaint("train", "--resume", run.folder, exit_code=4)
+    assert "config.yaml does not fit checkpoint.pt: epochs was 3 and is 4 now" in told
+
+
+def test_overwrite_touches_nothing_but_runs(image_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text("precious")
+    told = complaint(*train_args(image_folder, "-o", "mine", "--overwrite", "-q"), exit_code=4)
+    assert "holds files, but no run to overwrite" in told
+    assert (tmp_path / "mine" / "config.yaml").read_text() == "precious"
+
+
+def test_the_size_that_images_were_read_at_is_kept(image_folder: Path, tmp_path: Path) -> None:
+    flags = ["-d", image_folder, "--data-dir", "cache", "--epochs", 1, "--set", "model.width=4", "-q", "--json"]
+    imbalance("train", *flags, "-o", "run")
+    assert "image_size: 32" in (tmp_path / "run" / "config.yaml").read_text()
+    imbalance("train", "run/config.yaml", "-o", "again", "-q", "--json")
+    assert (tmp_path / "again" / "results.json").read_bytes() == (tmp_path / "run" / "results.json").read_bytes()
+
+
+def test_a_full_or_closed_stdout_is_no_bug(finished_run: Path) -> None:
+    command = [sys.executable, "-m", "imbalance_cli", "evaluate", str(finished_run), "-q"]
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 6 and done.stderr.startswith("error: cannot write the standard output")
+        assert done.stderr.count("\n") == 1
+    closed = subprocess.run(f"{' '.join(command)} | true; exit ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash")
+    assert closed.returncode == 141
 
 
 def test_make_subset_then_train_on_it(image_folder: Path, tmp_path: Path) -> None:

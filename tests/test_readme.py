@@ -26,14 +26,15 @@ def test_every_command_of_the_readme_runs(
     monkeypatch.setenv("IMBALANCE_DATA", str(tmp_path / "data"))
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(image_folder, tmp_path / "photos")
+    shutil.copytree(image_folder, tmp_path / "new_photos")
     for run in re.findall(r"runs/[\w.-]+", command):
         shutil.copytree(finished_run, tmp_path / run)
     args = shlex.split(command)[1:]
     needs_cifar = "cifar10" in args or any("classroom" in arg for arg in args)
     if args[0] == "download":
         monkeypatch.setattr("imbalance_cli.data.cifar.fetch", lambda *_, **__: None)
-    if args[0] == "train" and "--dry-run" not in args:
-        args += ["--dry-run"]
+    if args[0] == "train" and "--dry-run" not in args:  # for real, but short
+        args += ["--epochs", "1", "--set", "model.width=4"]
     if "subset.yaml" in command and args[0] == "train":
         made = ["make-subset", "shapes", "--classes", "square", "triangle", "--ratio", "0.01"]
         assert CliRunner().invoke(app, made).exit_code == 0

@@ -27,11 +27,14 @@ def download(
     """Fetch CIFAR-10 or CIFAR-100: resumed where it stopped, verified, never unpacked."""
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.progress import download_progress
+    from imbalance_cli.data.cifar import archive_of
     from imbalance_cli.data.cifar import download as fetch
     from imbalance_cli.data.sources import data_folder
 
     output = Output(as_json=as_json, quiet=quiet)
     folder = data_folder(data_dir)
+    for name in names or ():
+        archive_of(name)  # a wrong name is found before the first download
     files = {}
     for name in names or ["cifar10"]:
         with download_progress(output) as report:

@@ -1,7 +1,7 @@
 """`imbalance evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,11 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the results do not depend on it.")] = 500,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Folders: list unreadable images and go on.")] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Folders: accept an image that occurs twice.")
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A folder for results.json and the figures.")
     ] = None,
@@ -31,7 +36,7 @@ def evaluate(
     out = Output(as_json=as_json, quiet=quiet)
     resolve(None, [Setting(("device",), device, "--device")])
 
-    from imbalance_cli import checkpoints, experiment_data, experiments, runs
+    from imbalance_cli import checkpoints, experiment_data, runs
     from imbalance_cli.evaluation import evaluate as evaluate_model
     from imbalance_cli.files import make_folder, refuse_existing
     from imbalance_cli.reports import next_command, results_report
@@ -39,15 +44,19 @@ def evaluate(
     loaded = checkpoints.load(checkpoint)
     if output is not None:
         refuse_existing(output / runs.RESULTS, overwrite=overwrite)
-    images, source = experiment_data.images_for(loaded, dataset, split, data_dir, out.notice)
+        make_folder(output)
+    changes: dict[str, Any] = {"skip_bad": skip_bad, "allow_leak": allow_leak, "allow_empty": allow_empty}
+    changes = {name: value for name, value in changes.items() if value}
+    if data_dir is not None:
+        changes["data_dir"] = str(data_dir)
+    images, source = experiment_data.images_for(loaded, dataset, split, changes, out.notice)
     results, logits = evaluate_model(loaded, images, threshold=threshold, batch_size=batch_size, device=device)
     results = {"dataset": source, "split": split} | results
     if output is not None:
         from imbalance_cli.figures import draw_evaluation
 
-        make_folder(output)
         draw_evaluation(loaded, results, logits, images, output)
         runs.write_json(output / runs.RESULTS, results)
         out.notice(f"results and figures written to {output}")
-    suggestion = next_command(results, experiments.experiment_of(loaded), checkpoint)
+    suggestion = next_command(experiment_data.experiment_of(loaded), checkpoint)
     out.result(results_report(results, suggestion), results | {"next": suggestion})

@@ -75,8 +75,7 @@ def make_subset(
         if value is not None
     ]
     experiment, _ = resolve(None, [*said, Setting(("seed",), seed, "--seed")])
-    for path in (output, preview):
-        refuse_existing(path, overwrite=overwrite)
+    refuse_existing(output, preview, overwrite=overwrite)
 
     from imbalance_cli import drawing
     from imbalance_cli.data.manifest import write_manifest

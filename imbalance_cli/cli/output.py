@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from imbalance_cli.files import cannot_write
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -30,7 +37,14 @@ class Output:
 
     def result(self, shown: RenderableType, value: Any) -> None:
         """The command's result: `shown` to a person, `value` with --json."""
-        if self.as_json:
-            print(json.dumps(value, ensure_ascii=False))
-        else:
-            self.stdout.print(shown)
+        try:
+            with self.stdout.capture() as captured:
+                self.stdout.print(shown)
+            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n" if self.as_json else captured.get())
+            sys.stdout.flush()
+        except OSError as error:
+            # Python flushes once more as it exits, and would complain of the same.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # the reader has had enough, as in `imbalance ... | head`
+                raise typer.Exit(128 + signal.SIGPIPE) from error
+            raise cannot_write(Path("the standard output"), error) from error

@@ -8,11 +8,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from imbalance_cli.errors import SettingError, UserError, did_you_mean
+from imbalance_cli.errors import MemoryShortage, SettingError, UserError, did_you_mean, is_out_of_memory
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
-KEEPS_COMMAS = "--set"  # its values are YAML, where commas have a meaning of their own
+KEEPS_COMMAS = ("--set", "--mirror")  # in YAML and in addresses a comma has a meaning of its own
+ONE_AT_A_TIME = ("--mirror",)  # only repeated, because names may follow
 
 
 class ListCommand(TyperCommand):
@@ -24,12 +25,13 @@ class ListCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         lists = {flag for parameter in self.params if getattr(parameter, "multiple", False) for flag in parameter.opts}
+        lists -= {*ONE_AT_A_TIME}
         single = {
             flag
             for parameter in self.params
             if not getattr(parameter, "multiple", False) and not getattr(parameter, "is_flag", False)
             for flag in parameter.opts
-        }
+        } | {*ONE_AT_A_TIME}
         return super().parse_args(ctx, _one_value_each(args, lists, single, complete=not ctx.resilient_parsing))
 
 
@@ -49,13 +51,13 @@ def _one_value_each(args: list[str], lists: set[str], single: set[str], *, compl
             rewritten.append(word)
             continue
         values = [value] if equals else _take_values(words)
+        if flag not in KEEPS_COMMAS:
+            values = [part for value in values for part in value.split(",") if part]
         if not values and complete:
             raise typer.BadParameter("needs at least one value", param_hint=flag)
         if not values:
             rewritten.append(word)
-        for value in values:
-            for part in [value] if flag == KEEPS_COMMAS else value.split(","):
-                rewritten.append(f"{flag}={part}")
+        rewritten += [f"{flag}={value}" for value in values]
     return rewritten
 
 
@@ -84,6 +86,11 @@ class Group(TyperGroup):
             code = error.exit_code
             for line in str(error).splitlines():
                 print(f"error: {line}", file=sys.stderr)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            code = MemoryShortage.exit_code
+            print("error: out of memory; try a smaller --batch-size, model or --image-size", file=sys.stderr)
         except typer.TyperException as error:
             code = error.exit_code
             shows_help = type(error).__name__ == "NoArgsIsHelpError"
@@ -101,9 +108,10 @@ def _one_line(error: Any) -> str:
         known = [flag for parameter in error.ctx.command.params for flag in parameter.opts if flag.startswith("--")]
         message = f"unknown option {error.option_name}{did_you_mean(error.option_name, known)}"
     elif hasattr(error.__cause__, "errors"):  # pydantic's, whose message does not show the value
+        from imbalance_cli.config import wanted
+
         problem = error.__cause__.errors()[0]
-        wanted = {"float_parsing": "a number", "int_parsing": "a whole number"}.get(problem["type"], problem["msg"])
-        message = f"{error.param.opts[-1]} must be {wanted}; got {problem['input']!r}"
+        message = f"{error.param.opts[-1]} must be {wanted(problem)}; got {problem['input']!r}"
     return f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)"
 
 

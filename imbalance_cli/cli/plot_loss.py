@@ -31,8 +31,7 @@ def plot_loss(
 
     out = Output(as_json=as_json, quiet=quiet)
     drawing.check_suffix(output)
-    for path in (output, csv):
-        refuse_existing(path, overwrite=overwrite)
+    refuse_existing(output, csv, overwrite=overwrite)
     choices = _choices(loss or ["focal"], gamma, alpha)
 
     from imbalance_cli import loss_curves

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Settings; flags and --set go before it.")
+        Path | None,
+        typer.Argument(metavar="[CONFIG.yaml]", help="Settings from a file; flags and --set override them."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -98,8 +99,8 @@ def train(
     said += [parse_assignment(text) for text in settings or ()]
     out = Output(as_json=as_json, quiet=quiet)
     if resume is not None:
-        if output or overwrite or config:
-            raise SettingError("--resume goes on in the run's own folder; leave out the config, --output, --overwrite")
+        if output or overwrite or config or dry_run:
+            raise SettingError("--resume takes no configuration file, --output, --overwrite or --dry-run")
         _resume(resume, said, out)
     else:
         _start(config, said, out, folder=output, overwrite=overwrite, dry_run=dry_run)
@@ -182,7 +183,7 @@ def _train(run: Run, out: Output) -> None:
 def _show(run: Run, results: dict[str, Any], out: Output) -> None:
     from imbalance_cli.reports import next_command, results_report
 
-    suggestion = next_command(results, run.prepared.experiment, run.folder)
+    suggestion = next_command(run.prepared.experiment, run.folder)
     out.result(results_report(results, suggestion), results | {"run": str(run.folder), "next": suggestion})
 
 
@@ -196,7 +197,8 @@ def _signals() -> Iterator[list[signal.Signals]]:
             raise typer.Exit(128 + number)
         received.append(signal.Signals(number))
 
-    watched = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    watched = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup sets it
     before = {number: signal.signal(number, remember) for number in watched}
     try:
         yield received

@@ -23,12 +23,14 @@ class Normalisation:
         """uint8 [batch, 3, h, w] to float32 with mean 0 and deviation 1, channels last in memory."""
         scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float64))
         shift = -torch.tensor(self.mean, dtype=torch.float64) * 255 * scale
-        scaled = images.to(dtype=torch.float32, memory_format=torch.channels_last)
-        return torch.addcmul(_per_channel(shift, images), scaled, _per_channel(scale, images))
+        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # whole rows of pixels: a vector of three is slow to add
+        rows = torch.addcmul(_per_column(shift, images), rows, _per_column(scale, images))
+        return rows.view(len(images), images.shape[2], images.shape[3], images.shape[1]).permute(0, 3, 1, 2)
 
 
-def _per_channel(values: Tensor, like: Tensor) -> Tensor:
-    return values.float().to(like.device).view(1, -1, 1, 1)
+def _per_column(values: Tensor, images: Tensor) -> Tensor:
+    """`values`, one per channel, beside every pixel of a row of channels-last `images`: float32 [w * channels]."""
+    return values.float().repeat(images.shape[3]).to(images.device, non_blocking=True)
 
 
 def normalisation_of(images: Tensor) -> Normalisation:
@@ -86,9 +88,10 @@ def epoch_batches(
     generator = keyed_generator(seed, "augment", epoch)
     draws = torch.rand(len(order), len(augmentations), DRAWS, generator=generator).to(device)
     order = order.to(images.device)
+    pixels = images.permute(0, 2, 3, 1)  # as they lie in memory, so that each image is copied in one piece
     labels = labels.to(device)[order.to(device)]
     for first, last in batch_bounds(len(order), batch_size)[start:]:
-        batch = images[order[first:last]].to(device, non_blocking=True)
+        batch = pixels.index_select(0, order[first:last]).permute(0, 3, 1, 2).to(device, non_blocking=True)
         for number, augmentation in enumerate(augmentations):
             batch = augmentation(batch, draws[first:last, number])
         yield batch, labels[first:last]

@@ -109,7 +109,7 @@ def download(
     `mirrors` are folders, or whole addresses, to fetch from instead of the official site, tried in order.
     Raises what `download.fetch` raises, and SettingError for an unknown name.
     """
-    archive = _archive(name)
+    archive = archive_of(name)
     urls = [url if url.endswith(archive.file) else f"{url.rstrip('/')}/{archive.file}" for url in mirrors]
     target = data_dir / archive.file
     fetch(urls or [archive.url], target, size=archive.size, md5=archive.md5, timeout=timeout, report=report)
@@ -118,7 +118,7 @@ def download(
 
 def is_downloaded(name: str, data_dir: Path) -> bool:
     """Whether `data_dir` holds the archive of `name`, or it unpacked; by names and sizes only."""
-    archive = _archive(name)
+    archive = archive_of(name)
     return any(_is_complete(archive, place) for place in _places(archive, data_dir))
 
 
@@ -130,7 +130,7 @@ def load_cifar(name: str, data_dir: Path) -> "Dataset":
     """
     from imbalance_cli.data.image_set import Dataset
 
-    archive = _archive(name)
+    archive = archive_of(name)
     place = _find(name, archive, data_dir)
     try:
         records = _read_folder(archive, place) if isdir(place) else _read_archive(archive, place)
@@ -144,7 +144,8 @@ def load_cifar(name: str, data_dir: Path) -> "Dataset":
     return Dataset(name, f"sha256:{records.digests[0].hex()}", train, test)
 
 
-def _archive(name: str) -> Archive:
+def archive_of(name: str) -> Archive:
+    """The archive called `name`. Raises SettingError with the nearest name."""
     if name not in ARCHIVES:
         raise SettingError(f"no downloadable dataset {name!r}{did_you_mean(name, ARCHIVES)}")
     return ARCHIVES[name]

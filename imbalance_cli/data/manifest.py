@@ -11,8 +11,8 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from imbalance_cli.data.image_set import Dataset, ImageSet, class_index, of_classes
-from imbalance_cli.errors import CheckpointError, DataError
-from imbalance_cli.files import write_file
+from imbalance_cli.errors import DataError
+from imbalance_cli.files import refuse_existing, write_file
 from imbalance_cli.strict_yaml import Document, dump_yaml, read_yaml
 
 FORMAT = "imbalance-subset-1"
@@ -60,9 +60,7 @@ class Manifest:
 
 def write_manifest(manifest: Manifest, path: Path, *, overwrite: bool = False) -> None:
     """Write `manifest` to `path` as YAML. Raises CheckpointError if there is such a file, and WriteError."""
-    path = Path(path)
-    if path.exists() and not path.is_dir() and not overwrite:  # writing to a folder fails by itself
-        raise CheckpointError(f"{path} exists; choose another name, or replace it with --overwrite")
+    refuse_existing(path, overwrite=overwrite)
     write_file(path, _HEADING + dump_yaml(_content(manifest)))
 
 

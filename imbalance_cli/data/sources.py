@@ -25,23 +25,13 @@ def data_folder(given: str | Path | None) -> Path:
 
 
 def resolve_auto(data_dir: Path) -> tuple[str, tuple[str, ...], str]:
-    """What `auto` means here: the dataset, its pair of classes, and one line that says which and why."""
+    """What `auto` means here: the dataset, its usual pair of classes, and one line that says which and why."""
     if is_downloaded("cifar10", data_dir):
-        return (
-            "cifar10",
-            AUTO_CIFAR_CLASSES,
-            ("data: CIFAR-10's airplane and automobile, because it is downloaded (the built-in images: -d shapes)"),
-        )
+        return "cifar10", AUTO_CIFAR_CLASSES, "data: CIFAR-10, because it is downloaded (built-in images: -d shapes)"
     from imbalance_cli.data.shapes import CLASS_NAMES
 
-    return (
-        "shapes",
-        CLASS_NAMES[:2],
-        (
-            f"data: the built-in shapes, {CLASS_NAMES[0]} and {CLASS_NAMES[1]}, because CIFAR-10 is not downloaded "
-            "(to get it: imbalance download cifar10)"
-        ),
-    )
+    line = "data: the built-in shapes, because CIFAR-10 is not downloaded (to get it: imbalance download cifar10)"
+    return "shapes", CLASS_NAMES[:2], line
 
 
 def load_dataset(
@@ -73,10 +63,11 @@ def load_dataset(
         dataset = load_cifar(name, data_dir)
         names = class_names(classes, dataset.train.class_names) if classes else dataset.train.class_names
         return replace(dataset, train=of_classes(dataset.train, names), test=of_classes(dataset.test, names))
-    if not path.exists():
+    if not name or not os.path.exists(name):
         looks_like_path = os.sep in name or path.suffix
-        hint = "" if looks_like_path else did_you_mean(name, BUILT_IN)
-        raise DataError(f"no dataset or folder called {name!r}{hint or '; give a name or an existing path'}")
+        hint = "" if looks_like_path else did_you_mean(name, BUILT_IN[1:])
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        raise DataError(f"no dataset or folder called {shown!r}{hint or '; give a name or an existing path'}")
     from imbalance_cli.data.folder import load_folder
 
     return load_folder(

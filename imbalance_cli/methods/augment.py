@@ -32,16 +32,18 @@ DRAWS = 4  # uniform numbers per image and augmentation
 def crop(images: Tensor, draws: Tensor, *, padding: Annotated[int, Interval(ge=1, le=64)] = 4) -> Tensor:
     """Each image shifted by up to `padding` pixels either way, black beyond its edge (He et al., 2016)."""
     batch, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    offsets = (draws[:, :2] * (2 * padding + 1)).long()
-    rows = offsets[:, :1] + torch.arange(height, device=images.device)
-    columns = offsets[:, 1:2] + torch.arange(width, device=images.device)
-    which = torch.arange(batch, device=images.device)
-    cropped = padded[which[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)
+    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all crops
+    top, left = (draws[:, :2] * (2 * padding + 1)).long().unbind(1)
+    return windows[torch.arange(batch, device=images.device), :, top, left]
 
 
 @AUGMENTATIONS.register
 def flip(images: Tensor, draws: Tensor, *, probability: Annotated[float, Interval(ge=0, le=1)] = 0.5) -> Tensor:
     """Each image mirrored left to right with the given probability."""
-    return torch.where((draws[:, 0] < probability)[:, None, None, None], images.flip(3), images)
+    batch = len(images)
+    pixels = images.permute(0, 2, 3, 1)
+    both = torch.cat([pixels, pixels.flip(2)])
+    mirrored = draws[:, 0] < probability
+    # Whole images out of channels-last memory: several times faster than choosing pixel by pixel.
+    chosen = both.index_select(0, torch.arange(batch, device=images.device) + batch * mirrored)
+    return chosen.permute(0, 3, 1, 2)

@@ -1,0 +1,31 @@
+"""The speed benchmark runs both sides and keeps what it measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+def test_the_speed_benchmark_measures_both_sides(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "speed.py", "--quick", "--output", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "speed-cpu.json").read_text())
+    assert {"date", "machine", "task", "models"} <= results.keys()
+    tutorial = results["models"]["tutorial"]
+    for side in ("student", "project"):
+        measured = tutorial["medians"][side]
+        assert measured["parameters"] == 61326
+        assert 0 < measured["epoch_seconds"] < measured["process_seconds"]
+        assert 0.3 < measured["accuracy"] <= 1
+    student, project = (tutorial["medians"][side]["epoch_seconds"] for side in ("student", "project"))
+    assert tutorial["ratios"]["epoch_seconds"] == pytest.approx(student / project)
+    table = (tmp_path / "speed-cpu.md").read_text()
+    assert table in done.stdout
+    assert "| tutorial | 61,326 |" in table
