@@ -4,7 +4,8 @@
     python benchmarks/losses.py shapes --classes square triangle --runs runs/shapes
 
 Runs that are finished in the folder of --runs are not run again. Writes NAME.json and NAME.md, and NAME.png, into
-benchmarks/results/.
+benchmarks/results/. Where the runs shared the machine with others, --timed FOLDER runs seed 0 of each method once more,
+alone, for the column of seconds.
 """
 
 import argparse
@@ -84,9 +85,9 @@ def picture(results: dict[str, list[dict]], title: str):
     ranks = [statistics.mean(result["auroc"] for result in runs) for runs in results.values()]
     names = [f"{method}  (AUROC {rank:.2f})" for method, rank in zip(results, ranks, strict=True)]
     axes.set_yticks(range(len(results)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(results) - 0.2, -0.6)
     axes.axvline(50, color="grey", linewidth=0.8)
-    axes.text(50.3, len(results) - 0.45, "always the common class", color="grey", fontsize=8, va="bottom")
+    axes.text(50.4, len(results) - 0.28, "always the common class", color="grey", fontsize=8, va="bottom")
     axes.set(xlabel="balanced accuracy on the test images, %", title=title, xlim=(48, 100))
     axes.grid(True, axis="x")
     figure.legend(loc="outside lower center", ncols=3)
@@ -101,19 +102,25 @@ def main() -> None:
     parser.add_argument("--ratio", default="0.01")
     parser.add_argument("--validation", default="0.2")
     parser.add_argument("--runs", type=Path, required=True, help="where the run folders are kept")
+    parser.add_argument("--timed", type=Path, help="where the runs for the column of seconds are kept, if not --runs")
     parser.add_argument("--name", default="losses", help="of the files in benchmarks/results/")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     arguments = parser.parse_args()
     data = ["-d", arguments.dataset, "--classes", *arguments.classes, "--ratio", arguments.ratio]
     data += ["--set", f"validation={arguments.validation}"]
     results: dict[str, list[dict]] = {}
-    arguments.runs.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (arguments.runs, arguments.timed)):
+        folder.mkdir(parents=True, exist_ok=True)
     for method in arguments.methods:
         name = method.replace(", ", "-").replace(" ", "-")
         results[method] = [
             run(arguments.runs / f"{name}-validation{arguments.validation}-seed{seed}", data, method, seed, [])
             for seed in SEEDS
         ]
+        if arguments.timed is not None:
+            timed = run(arguments.timed / f"{name}-validation{arguments.validation}", data, method, SEEDS[0], [])
+            for result in results[method]:
+                result["seconds"] = timed["seconds"]
     first = results[arguments.methods[0]][0]
     common, rare = (row["train_count"] for row in sorted(first["per_class"], key=lambda row: -row["train_count"]))
     machine = first["machine"]
