@@ -161,7 +161,7 @@ def describe(model: str, repeat: int, pair: tuple[Measured, Measured]) -> str:
     """One line about one run of each side."""
     (student, project), name = pair, f"{model} {repeat + 1}"
     return (
-        f"{name:12} {student.parameters} parameters; epoch {student.epoch_seconds:.3f} / {project.epoch_seconds:.3f} s; "
+        f"{name:12} {student.parameters} parameters; epoch {student.epoch_seconds:.3f} / {project.epoch_seconds:.3f}; "
         f"process {student.process_seconds:.1f} / {project.process_seconds:.1f} s; "
         f"accuracy {student.accuracy:.3f} / {project.accuracy:.3f}  (student / project)"
     )
