@@ -49,9 +49,9 @@ class Trainer:
         self.precision = _precision(experiment.precision, self.device)
         self.model = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normalise = normalise
-        self.optimizer = OPTIMIZERS.bind(experiment.optimizer)(
-            self.model.parameters(), experiment.learning_rate, experiment.weight_decay
-        )
+        self.parameters = list(self.model.parameters())
+        self.optimizer = OPTIMIZERS.bind(experiment.optimizer)
+        self.optimizer_memory: dict[str, Any] = {}
         self.progress = Progress()
         self.loss = LOSSES.bind(experiment.loss)
         self.counts = counts.to(self.device, torch.float32)
@@ -94,7 +94,8 @@ class Trainer:
                     self.losses.append(objective.detach())
                     progress.step += 1
                     yield progress
-                progress.log.append(self._log_line(validation))
+                rate = self._learning_rate((progress.epoch + 1) * steps - 1, experiment.epochs * steps)
+                progress.log.append(self._log_line(validation, rate))
                 progress.epoch, progress.step, self.losses = progress.epoch + 1, 0, []
                 yield progress
         except (MemoryError, RuntimeError) as error:
@@ -109,21 +110,21 @@ class Trainer:
         if self.experiment.l1 > 0:
             weights = [weight for weight in self.model.parameters() if weight.ndim > 1]
             objective = objective + self.experiment.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        gradients = torch.autograd.grad(objective, self.parameters)
+        with torch.no_grad():
+            self.optimizer(self.parameters, gradients, self.optimizer_memory, rate, self.experiment.weight_decay)
 
     def _learning_rate(self, step: int, steps: int) -> float:
         factor = float(SCHEDULES.bind(self.experiment.learning_rate_schedule)(step / steps))
         return self.experiment.learning_rate * factor * with_warmup((step + 1) / steps, self.experiment.warmup)
 
-    def _log_line(self, validation: ImageSet | None) -> dict[str, Any]:
-        """What the finished epoch was like. Raises DivergedError with the first step that was not finite."""
+    def _log_line(self, validation: ImageSet | None, rate: float) -> dict[str, Any]:
+        """What the finished epoch was like, `rate` being its last learning rate.
+
+        Raises DivergedError with the first step that was not finite.
+        """
         losses = torch.stack(self.losses).tolist()
         epoch = self.progress.epoch
-        rate = self.optimizer.param_groups[0]["lr"]
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
                 raise DivergedError(
@@ -153,7 +154,7 @@ class Trainer:
             random_state["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "weights": {name: weight.cpu() for name, weight in self.model.state_dict().items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer_memory,
             "random_state": random_state,
             "progress": asdict(self.progress) | {"losses": [float(loss) for loss in self.losses]},
         }
@@ -161,7 +162,10 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.model.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer_memory = {
+            name: value if isinstance(value, int) else [each.to(self.device) for each in value]
+            for name, value in state["optimizer"].items()
+        }
         torch.set_rng_state(state["random_state"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random_state"]:
             torch.cuda.set_rng_state(state["random_state"]["cuda"], self.device)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_import("torch")
+optimize = lazy_import("scipy.optimize")
 
 
+PRECISE = {"ftol": 1e-15, "gtol": 1e-10, "maxls": 50}
 TAUS = np.round(np.arange(0, 2.0001, 0.05), 2)
 
 
@@ -53,26 +55,22 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
     counts, weights: float64 [classes]; loss: a registered loss with its options bound.
     """
     labels = torch.arange(len(counts), device=counts.device)
-    frequency = counts / counts.sum()
     present = counts > 0
+    # A rare class's share is scaled up to the order of 1, or the search stops before it has noticed it.
+    shares = torch.where(present, counts / counts.sum() * weights, 0.0)
+    shares = shares / shares[present].min()
+
+    def expected_loss(values: Floats) -> tuple[float, Floats]:
+        logits = torch.tensor(values, device=counts.device, requires_grad=True)
+        value = (shares * loss(logits.expand(len(counts), -1), labels, counts)).sum()
+        (gradient,) = torch.autograd.grad(value, logits)
+        return value.item(), gradient.cpu().numpy()
+
     # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
-    logits = torch.zeros_like(counts).requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [logits], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-    )
-
-    def expected_loss() -> Tensor:
-        optimizer.zero_grad()
-        per_class = loss(logits.expand(len(counts), -1), labels, counts)
-        # A rare class's share is scaled up to the order of 1, or the search stops before it has noticed it.
-        value = (frequency * weights * per_class)[present].sum() / (frequency * weights)[present].min()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(expected_loss)  # type: ignore[no-untyped-call]
-    found = logits.detach()
+    search = optimize.minimize(expected_loss, np.zeros(len(counts)), jac=True, method="L-BFGS-B", options=PRECISE)
+    found = torch.from_numpy(search.x)
     found[~present] = found[present].max()
-    return np.asarray((found - found.mean()).cpu().numpy())
+    return np.asarray((found - found.mean()).numpy())
 
 
 def best_tau(logits: Floats, labels: Ints, reference: Floats) -> float:
