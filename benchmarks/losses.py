@@ -2,6 +2,8 @@
 
     python benchmarks/losses.py cifar10-folder --classes airplane automobile --runs runs/airplane
     python benchmarks/losses.py shapes --classes square triangle --runs runs/shapes
+    python benchmarks/losses.py cifar10-folder --classes airplane automobile --runs runs/recipes --validation 0 \
+        --recipes configs/recipes/*.yaml --name recipes
 
 Runs that are finished in the folder of --runs are not run again. Writes NAME.json and NAME.md, and NAME.png, into
 benchmarks/results/. Where the runs shared the machine with others, --timed FOLDER runs seed 0 of each method once more,
@@ -29,10 +31,10 @@ POINTS = {"argmax": "argmax", "prior": "prior-corrected", "validation": "thresho
 SEEDS = (0, 1, 2)
 
 
-def run(folder: Path, data: list[str], method: str, seed: int, more: list[str]) -> dict:
+def run(folder: Path, data: list[str], method: str, seed: int) -> dict:
     """The results of one run with the seconds that it took, from its folder if it is there."""
     if not (folder / "results.json").exists():
-        command = [sys.executable, "-m", "imbalance_cli", "train", *data, *METHODS[method], *more]
+        command = [sys.executable, "-m", "imbalance_cli", "train", *METHODS[method], *data]
         command += ["--seed", str(seed), "--output", str(folder), "--overwrite", "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     session = json.loads((folder / "environment.json").read_text())[-1]
@@ -105,7 +107,11 @@ def main() -> None:
     parser.add_argument("--timed", type=Path, help="where the runs for the column of seconds are kept, if not --runs")
     parser.add_argument("--name", default="losses", help="of the files in benchmarks/results/")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--recipes", nargs="+", type=Path, default=[], help="configuration files to compare instead")
     arguments = parser.parse_args()
+    if arguments.recipes:
+        METHODS.update({path.stem: [str(path)] for path in arguments.recipes})
+        arguments.methods = [path.stem for path in arguments.recipes]
     data = ["-d", arguments.dataset, "--classes", *arguments.classes, "--ratio", arguments.ratio]
     data += ["--set", f"validation={arguments.validation}"]
     results: dict[str, list[dict]] = {}
@@ -114,11 +120,11 @@ def main() -> None:
     for method in arguments.methods:
         name = method.replace(", ", "-").replace(" ", "-")
         results[method] = [
-            run(arguments.runs / f"{name}-validation{arguments.validation}-seed{seed}", data, method, seed, [])
+            run(arguments.runs / f"{name}-validation{arguments.validation}-seed{seed}", data, method, seed)
             for seed in SEEDS
         ]
         if arguments.timed is not None:
-            timed = run(arguments.timed / f"{name}-validation{arguments.validation}", data, method, SEEDS[0], [])
+            timed = run(arguments.timed / f"{name}-validation{arguments.validation}", data, method, SEEDS[0])
             for result in results[method]:
                 result["seconds"] = timed["seconds"]
     first = results[arguments.methods[0]][0]

@@ -1,5 +1,6 @@
 """The building blocks of the models."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,3 +42,25 @@ class Residual(nn.Module):
             before = self.missing // 2
             shortcut = F.pad(shortcut, (0, 0, 0, 0, before, self.missing - before))
         return F.relu(self.residual(images) + shortcut, inplace=True)
+
+
+class CosineClassifier(nn.Module):
+    """30 times the cosine between features [batch, features] and each class's row: logits [batch, classes].
+
+    No class gets larger logits by a longer row or a bias; LDAM's margins are set in it (Cao et al., 2019).
+    """
+
+    SCALE = 30.0
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the rows anew."""
+        nn.init.normal_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round the cosines to 0.01
+            return self.SCALE * F.linear(F.normalize(features.float()), F.normalize(self.weight))

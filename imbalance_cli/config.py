@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from imbalance_cli.errors import SettingError, did_you_mean
+from imbalance_cli.errors import SettingError
 from imbalance_cli.methods.augment import AUGMENTATIONS
+from imbalance_cli.methods.criteria import CRITERIA, in_full
 from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.mixing import MIXING
 from imbalance_cli.methods.optimizers import OPTIMIZERS
+from imbalance_cli.methods.refits import REFITS
+from imbalance_cli.methods.resampling import RESAMPLERS
+from imbalance_cli.methods.samplers import SAMPLERS
 from imbalance_cli.methods.schedules import SCHEDULES
 from imbalance_cli.methods.weights import CLASS_WEIGHTS
 from imbalance_cli.models import MODELS
-from imbalance_cli.registry import Registry
+from imbalance_cli.own_methods import load_all
+from imbalance_cli.registry import Registry, full_name, is_own
+from imbalance_cli.setting_problems import place_of, problems_of, shown
 from imbalance_cli.strict_yaml import parse_yaml, read_yaml
 
 
-def _choice(registry: Registry[Any]) -> Any:
+def _choice(registry: Registry[Any], in_full: Callable[[Any], Any] | None = None) -> Any:
     """The type of a setting that names a method of `registry`: `focal`, or `{name: focal, gamma: 2}`.
 
-    Validated, it is a dictionary of the name and the value of every option.
+    Validated, it is a dictionary of the name and the value of every option. in_full: writes out its short forms.
     """
 
     def validate(value: Any) -> dict[str, Any]:
+        value = value if in_full is None else in_full(value)
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            raise ValueError("must be a name, or a name with options as in {name: NAME, OPTION: VALUE}")
+            raise ValueError(
+                f"must be a name, or a name with options as in {{name: NAME, OPTION: VALUE}}; got {shown(given)}"
+            )
+        if is_own(given["name"]) and given["name"] not in registry and isinstance(given.get("sha256"), str):
+            return dict(given)  # the record of a user's own method; reading it runs no file
         try:
             method = registry.get(given["name"])
         except SettingError as error:
             raise ValueError(str(error)) from error
-        options = {key: option for key, option in given.items() if key != "name"}
-        return {"name": method.name, **method.schema.model_validate(options).model_dump()}
+        own = {"sha256": given["sha256"]} if is_own(method.name) and "sha256" in given else {}
+        options = {key: option for key, option in given.items() if key != "name" and key not in own}
+        return {"name": method.name, **own, **method.schema.model_validate(options).model_dump()}
 
     return Annotated[dict[str, Any], BeforeValidator(validate)]
 
@@ -94,7 +117,15 @@ class Experiment(_Section):
     model: _choice(MODELS) = Field("cnn", validate_default=True)  # type: ignore[valid-type]
     loss: _choice(LOSSES) = Field("cross_entropy", validate_default=True)  # type: ignore[valid-type]
     class_weights: _choice(CLASS_WEIGHTS) = Field("none", validate_default=True)  # type: ignore[valid-type]
+    class_weights_schedule: _choice(SCHEDULES) = Field("constant", validate_default=True)  # type: ignore[valid-type]
+    sampler: _choice(SAMPLERS) = Field("instance", validate_default=True)  # type: ignore[valid-type]
+    sampler_schedule: _choice(SCHEDULES) = Field("constant", validate_default=True)  # type: ignore[valid-type]
     augment: list[_choice(AUGMENTATIONS)] = Field(["crop", "flip"], validate_default=True)  # type: ignore[valid-type]
+    augment_rarer: Share = 0.0
+    mixing: _choice(MIXING) = Field("none", validate_default=True)  # type: ignore[valid-type]
+    mixing_until: Share = 0.9
+    second_view: _choice(MIXING) = Field("none", validate_default=True)  # type: ignore[valid-type]
+    consistency: Annotated[float, Field(ge=0, le=1000)] = 1.0
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     optimizer: _choice(OPTIMIZERS) = Field("sgd", validate_default=True)  # type: ignore[valid-type]
@@ -103,19 +134,105 @@ class Experiment(_Section):
     warmup: Share = 0.1
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     l1: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_norm: Annotated[float, Field(gt=0)] | None = None
+    gradient_clipping: Annotated[float, Field(gt=0)] | None = None
+    sam_radius: Annotated[float, Field(ge=0, le=10)] = 0.0
+    sam_classes: Literal["all", "rare"] = "all"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bias_from_prior: bool = False
+    noise_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    trainable: Literal["all", "classifier"] = "all"
+    restart_classifier: bool = False
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
+    test_time_flip: bool = False
+    threshold_by: _choice(CRITERIA, in_full) = Field("balanced_accuracy", validate_default=True)  # type: ignore[valid-type]
+    refit: _choice(REFITS) = Field("none", validate_default=True)  # type: ignore[valid-type]
+    resample: _choice(RESAMPLERS) = Field("none", validate_default=True)  # type: ignore[valid-type]
+    stages: list[dict[str, Any]] = []
     seed: Seed = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+    @field_validator("learning_rate_schedule")
+    @classmethod
+    def _check_learning_rate(cls, schedule: dict[str, Any]) -> dict[str, Any]:
+        if schedule["name"] not in SCHEDULES:  # a record, see `_choice`
+            return schedule
+        factor = SCHEDULES.bind(schedule)
+        if factor(0.0) < factor(1.0):
+            raise ValueError(f"{schedule['name']} rises, which suits class_weights and sampler; try cosine")
+        return schedule
+
+    @field_validator("second_view")
+    @classmethod
+    def _check_second_view(cls, second: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
+        if second["name"] != "none" and others.data.get("mixing", {}).get("name") == "none":
+            raise ValueError("a second view needs a first one; set mixing too")
+        return second
+
+    @field_validator("resample")
+    @classmethod
+    def _check_resample(cls, resample: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
+        if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "none":
+            raise ValueError(
+                f"{resample['name']} works on the features of the trained model, so it needs a refit, as in refit=crt; "
+                "between the pixels of two images it would make a ghost of both"
+            )
+        return resample
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Experiment:
+        self.in_stages()
+        return self
+
+    def in_stages(self) -> list[Experiment]:
+        """The settings of each stage in turn: these, and then for each of `stages` these with its changes."""
+        own = {**dict(self), "stages": []}
+        changed = [_changed(own, changes, f"stages.{number}") for number, changes in enumerate(self.stages)]
+        return [self.model_copy(update={"stages": []}), *changed]
+
+    @property
+    def all_epochs(self) -> int:
+        """The epochs of all stages."""
+        return sum(stage.epochs for stage in self.in_stages())
+
+
+# What is decided once for the whole run.
+OF_THE_RUN = (
+    *("data", "validation", "model", "seed", "device", "precision", "ema", "early_stopping", "test_time_flip"),
+    *("refit", "resample", "threshold_by"),
+)
+
+
+def _changed(own: dict[str, Any], changes: dict[str, Any], place: str) -> Experiment:
+    """The experiment of a stage. Raises ValueError with every problem of its changes."""
+    for name in changes:
+        if name in (*OF_THE_RUN, "stages"):
+            raise ValueError(f"in {place}: {name}: a stage goes on with the run's; set it outside the stages")
+    raw = {**own, **changes}
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"in {place}: {problem}" for problem in _problems(error, raw, {}))) from error
 
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "model": MODELS,
     "loss": LOSSES,
     "class_weights": CLASS_WEIGHTS,
+    "class_weights_schedule": SCHEDULES,
+    "sampler": SAMPLERS,
+    "sampler_schedule": SCHEDULES,
+    "mixing": MIXING,
+    "second_view": MIXING,
     "optimizer": OPTIMIZERS,
     "learning_rate_schedule": SCHEDULES,
+    "threshold_by": CRITERIA,
+    "refit": REFITS,
+    "resample": RESAMPLERS,
 }
 DEFAULT_NAMES = {key: Experiment.model_fields[key].default for key in REGISTRIES}
+EVERY_REGISTRY = REGISTRIES | {"augment": AUGMENTATIONS}  # of which a list is chosen
 
 
 @dataclass(frozen=True)
@@ -130,23 +247,26 @@ class Setting:
 def resolve(file: Path | None, settings: Iterable[Setting] = ()) -> tuple[Experiment, dict[str, str]]:
     """The experiment of `file` (YAML) with `settings` applied in order, and where each given value came from.
 
-    Raises SettingError, one line a problem, all problems at once.
+    Methods of a user's own are loaded. Only of those that `settings` record with a SHA-256, as a checkpoint's do, no
+    file is run. Raises SettingError, one line a problem, all problems at once.
     """
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
         document = read_yaml(file, error=SettingError)
         if not isinstance(document.value, dict):
-            raise SettingError(f"{file}: expected `key: value` lines, found {_shown(document.value)}")
+            raise SettingError(f"{file}: expected `key: value` lines, found {shown(document.value)}")
         raw = document.value
         sources = {".".join(map(str, path)): f"{file}:{line}" for path, line in document.lines.items()}
     for setting in settings:
         _apply(raw, setting.path, setting.value)
         sources[".".join(setting.path)] = setting.source
+    if faults := load_all(raw, EVERY_REGISTRY, recorded=file is not None):
+        raise SettingError(*("".join(place_of(location, sources)) + f": {fault}" for location, fault in faults))
     try:
         return Experiment.model_validate(raw), sources
     except ValidationError as error:
-        raise SettingError("\n".join(_problems(error, raw, sources))) from error
+        raise SettingError(*_problems(error, raw, sources)) from error
 
 
 def parse_assignment(text: str) -> Setting:
@@ -164,8 +284,10 @@ def _apply(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     if key in REGISTRIES and len(path) == 1 and isinstance(value, str):
         present = raw.get(key)
         name = present.get("name") if isinstance(present, dict) else present
-        if name != value:  # another method; the options of the one before it do not belong to it
-            raw[key] = {"name": value}
+        if not isinstance(name, str) or full_name(name) != full_name(value):
+            raw[key] = value  # another method; the options of the one before it do not belong to it
+        elif isinstance(present, dict):
+            present.pop("sha256", None)  # named anew, a user's own is that of the file as it is now
         return
     if len(path) == 1:
         raw[key] = value
@@ -175,104 +297,10 @@ def _apply(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         raw = raw.setdefault(key, {})
         if not isinstance(raw, dict):
-            raise SettingError(f"{'.'.join(path)}: {key} is {_shown(raw)}, which has no settings inside")
+            raise SettingError(f"{'.'.join(path)}: {key} is {shown(raw)}, which has no settings inside")
     raw[path[-1]] = value
 
 
 def _problems(error: ValidationError, raw: dict[str, Any], sources: dict[str, str]) -> list[str]:
-    """One line a wrong setting: place, name, what is expected, what was given."""
-    lines = []
-    grouped: dict[tuple[str, ...], list[Any]] = {}
-    for problem in error.errors(include_url=False):
-        location = tuple(str(part) for part in problem["loc"])
-        depth = {"data": 2, "augment": 3}.get(location[0], 2 if location[0] in REGISTRIES else 1)
-        if problem["type"] == "extra_forbidden":
-            depth = len(location)
-        grouped.setdefault(location[:depth], []).append(problem)
-    for location, problems in grouped.items():
-        name = ".".join(location)
-        source = sources.get(name) or sources.get(location[0])
-        place = f"{source}: " if source and not source.startswith("--") else ""
-        if source and source.startswith("--") and not source.startswith("--set"):
-            name = source  # the user knows the flag, not the setting behind it
-        if problems[0]["type"] == "extra_forbidden":
-            lines.append(place + _unknown(name, location, raw))
-        elif problems[0]["type"] == "value_error":
-            lines.append(f"{place}{name}: {problems[0]['ctx']['error']}")
-        else:
-            expected = " or ".join(dict.fromkeys(wanted(problem) for problem in problems))
-            given = _value_at(raw, location)
-            lines.append(f"{place}{name} must be {expected}; got {_shown(given)}")
-    return lines
-
-
-def _unknown(name: str, location: tuple[str, ...], raw: dict[str, Any]) -> str:
-    key = location[0]
-    if len(location) == 2 and key in REGISTRIES:
-        registry = REGISTRIES[key]
-        chosen = raw[key]["name"]
-        having = registry.having(location[1])
-        if having:
-            return f"{name} has no use with {chosen}; it is an option of {', '.join(having)}"
-        if not registry.get(chosen).options:
-            return f"unknown setting {name!r}; {chosen} has no options"
-        options = [
-            *registry.get(chosen).options,
-            *(option for method in registry for option in method.options),
-        ]
-        return f"unknown setting {name!r}{did_you_mean(name, [f'{key}.{option}' for option in options])}"
-    known = [f"data.{field}" for field in DataSettings.model_fields]
-    if location[0] == "data":
-        return f"unknown setting {name!r}{did_you_mean(name, known)}"
-    fields = [*Experiment.model_fields]
-    nested = [other for other in known if other.endswith(f".{name}")]
-    if nested:
-        return f"unknown setting {name!r}; did you mean {nested[0]!r}?"
-    return f"unknown setting {name!r}{did_you_mean(name, fields)}"
-
-
-def wanted(problem: Any) -> str:
-    """What would have been right instead of the value that pydantic's `problem` is about."""
-    limits = problem.get("ctx", {})
-    match problem["type"]:
-        case "int_type" | "int_from_float" | "int_parsing":
-            return "a whole number"
-        case "float_type" | "float_parsing":
-            return "a number"
-        case "finite_number":
-            return "a finite number"
-        case "bool_type":
-            return "true or false"
-        case "string_type":
-            return "text (put quotes around true, false and numbers)"
-        case "list_type":
-            return "a list, as in [a, b]"
-        case "dict_type" | "model_type":
-            return "a group of settings, key: value"
-        case "greater_than_equal":
-            return f"at least {limits['ge']:g}"
-        case "greater_than":
-            return f"more than {limits['gt']:g}"
-        case "less_than_equal":
-            return f"at most {limits['le']:g}"
-        case "less_than":
-            return f"less than {limits['lt']:g}"
-        case "literal_error":
-            return f"{limits['expected']}"
-        case "string_pattern_mismatch":
-            return "auto, cpu, cuda, cuda:N or mps"
-        case "none_required":
-            return "null"
-        case _:
-            return str(problem["msg"])
-
-
-def _value_at(raw: Any, location: tuple[str, ...]) -> Any:
-    for part in location:
-        raw = raw[int(part)] if isinstance(raw, list) else raw[part] if isinstance(raw, dict) else raw
-    return raw
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, bool) else f"{str(value).lower()} (quote it if you mean text)"
-    return text if len(text) <= 60 else text[:57] + "..."
+    known = {"": list(Experiment.model_fields), "data": list(DataSettings.model_fields)}
+    return problems_of(error, raw, sources, REGISTRIES, known)

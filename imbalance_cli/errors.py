@@ -3,11 +3,20 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_LINE = 500
+
 
 class UserError(Exception):
-    """Something the user can put right. Its text is one line: the place, what was given, what would work."""
+    """Something the user can put right, in one line: the place, what was given, what would work.
+
+    Several lines are several problems. Whatever a name or a value from outside holds, a line stays a line that a
+    terminal can show: what is not printable is escaped, and the middle of a very long one is left out.
+    """
 
     exit_code = 2
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(one_line, lines)))
 
 
 class SettingError(UserError):
@@ -48,6 +57,22 @@ class MemoryShortage(UserError):
     """The device or the machine has too little memory for what was asked (exit code 8)."""
 
     exit_code = 8
+
+
+def printable(text: str) -> str:
+    """`text` with line breaks, control characters and bytes that are not UTF-8 as escapes, for messages."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """`text` as one line of LONGEST_LINE characters at most, all of them printable."""
+    text = printable(text)
+    if len(text) <= LONGEST_LINE:
+        return text
+    half = LONGEST_LINE // 2 - 20
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

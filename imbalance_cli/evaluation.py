@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import Experiment
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.errors import CheckpointError, SettingError
 from imbalance_cli.inference import find_device, predict
-from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.calibration import calibrated
+from imbalance_cli.methods.criteria import CRITERIA
 from imbalance_cli.methods.posthoc import (
     best_offsets,
     best_tau,
     decide,
     threshold_offsets,
-    uninformative_logits,
 )
-from imbalance_cli.methods.weights import class_weights
-from imbalance_cli.metrics import Floats, Ints, class_score, decision_scores, ranking_scores, softmax
+from imbalance_cli.metrics import (
+    Floats,
+    Ints,
+    calibration_error,
+    class_score,
+    decision_scores,
+    ranking_scores,
+    softmax,
+)
 from imbalance_cli.models import parameter_count
+from imbalance_cli.prevalence import at_prevalences, target_shares
 
 FEWEST_FOR_THRESHOLD = 10  # validation images of a class below which a threshold chosen on them means nothing
 
 
 def operating_points(
-    experiment: Experiment, counts: list[int], validation: tuple[Floats, Ints] | None
+    reference: Floats, validation: tuple[Floats, Ints] | None, threshold_by: Mapping[str, Any], minority: int
 ) -> dict[str, dict[str, Any]]:
     """The decision rules of a trained model: argmax; prior, corrected for the training prior; validation.
 
-    counts: training images per class; validation: logits [n, classes] and labels [n] of images that training did
-    not see, or None. Each rule has offsets per class, or none and the reason why.
+    reference: what training makes of an image that says nothing about its class, logits [classes]; validation:
+    logits [n, classes] and labels [n] of images that training did not see, or None; threshold_by: the criterion by
+    which the threshold is chosen on them, of finding class `minority` if there are two. Each rule has offsets per
+    class, or none and the reason why.
     """
-    training_counts = torch.tensor(counts, dtype=torch.float64)
-    reference = uninformative_logits(
-        LOSSES.bind(experiment.loss),
-        training_counts,
-        class_weights(experiment.class_weights, training_counts),
-    )
-    classes = len(counts)
+    classes = len(reference)
     points: dict[str, dict[str, Any]] = {"argmax": {"offsets": [0.0] * classes}}
     held_out = np.zeros(classes, int) if validation is None else np.bincount(validation[1], minlength=classes)
     if validation is not None and (held_out > 0).all():
@@ -50,8 +54,8 @@ def operating_points(
         tau, chosen = 1.0, "by theory, there being no validation images of every class"
     points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
     if validation is not None and held_out.min() >= FEWEST_FOR_THRESHOLD:
-        offsets = best_offsets(*validation)
-        points["validation"] = {"offsets": (offsets - offsets[0]).tolist()}
+        offsets = best_offsets(*validation, CRITERIA.bind(threshold_by), minority)
+        points["validation"] = {"offsets": (offsets - offsets[0]).tolist(), "threshold_by": dict(threshold_by)}
     else:
         points["validation"] = {
             "offsets": None,
@@ -65,17 +69,20 @@ def evaluate(
     checkpoint: Checkpoint,
     images: ImageSet,
     *,
-    threshold: str = "argmax",
+    threshold: str | None = None,
+    prior: Sequence[str] = (),
     batch_size: int = 500,
     device: str = "auto",
 ) -> tuple[dict[str, Any], Floats]:
     """Results of `checkpoint` on `images`, whose classes are the checkpoint's, and the logits float64 [n, classes].
 
     threshold: the decision that the main scores are for: argmax, prior, validation, or a probability of the rarest
-    class at which it is predicted (two classes). The results do not depend on batch_size. Raises SettingError,
-    and CheckpointError if training has not finished.
+    class at which it is predicted (two classes); by default argmax, or prior if a prior is given. prior: the class
+    shares that the decision of that name is for, said as `target_shares` reads them; by default equal ones. The
+    results do not depend on batch_size. Raises SettingError, and CheckpointError if training has not finished.
     """
-    rules = _rules(checkpoint, threshold)
+    threshold = threshold or ("prior" if prior else "argmax")
+    rules = _rules(checkpoint, threshold, prior)
     model = checkpoint.build()
     where = find_device(device)
     logits = predict(
@@ -84,16 +91,28 @@ def evaluate(
         checkpoint.normalisation,
         device=where,
         batch_size=batch_size,
+        flip=bool(checkpoint.config["test_time_flip"]),
     )
     scores, labels = logits.double().numpy(), images.labels.numpy()
+    if not np.isfinite(scores).all():  # finite weights may overflow all the same
+        raise CheckpointError("the model's outputs are not finite numbers: it is damaged, or its training diverged")
     return _results(checkpoint, scores, labels, rules, threshold) | {"parameters": parameter_count(model)}, scores
 
 
-def _rules(checkpoint: Checkpoint, threshold: str) -> dict[str, dict[str, Any]]:
-    """The checkpoint's decision rules, and that of `threshold` if it is a probability."""
+def _rules(checkpoint: Checkpoint, threshold: str, prior: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The checkpoint's decision rules, the prior's for the class shares `prior`; with `threshold`, if a probability."""
     rules = dict(checkpoint.operating_points)
     if not rules:
         raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
+    if prior:
+        names = checkpoint.class_names
+        shares = target_shares(prior, names, checkpoint.counts, checkpoint.minority)
+        # In the units of the logits: at its full size a prior would drown what a flattening loss lets an image say.
+        temperature = checkpoint.calibration.get("temperature") or 1.0
+        offsets = np.asarray(rules["prior"]["offsets"]) + temperature * np.log(shares / shares.max())
+        target = dict(zip(names, shares.tolist(), strict=True))
+        changes = {"offsets": offsets.tolist(), "target": target, "temperature": temperature}
+        rules["prior"] = rules["prior"] | changes
     if threshold not in rules:
         probability = _probability(threshold, len(checkpoint.class_names))
         rules[threshold] = {"offsets": threshold_offsets(probability, checkpoint.minority).tolist()}
@@ -133,6 +152,7 @@ def _results(
         "decision": threshold,
         **{name: chosen[name] for name in headline},
         **ranking_scores(labels, logits, positive),
+        **_calibration(checkpoint, logits, labels),
         "per_class": [
             {
                 "name": name,
@@ -146,8 +166,22 @@ def _results(
             for index, name in enumerate(checkpoint.class_names)
         ],
         "operating_points": points,
+        "prevalences": at_prevalences(
+            labels, logits, decide(logits, np.asarray(chosen["offsets"])) == positive, positive
+        ),
         "unavailable": {name: rule["reason"] for name, rule in rules.items() if rule["offsets"] is None},
     }
+
+
+def _calibration(checkpoint: Checkpoint, logits: Floats, labels: Ints) -> dict[str, Any]:
+    """The temperature found on validation, and the calibration error that it leaves, given these class shares."""
+    temperature = checkpoint.calibration.get("temperature")
+    shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
+    if temperature is None or shares.max() == 1:
+        return {"temperature": temperature, "ece_calibrated": None}
+    probabilities = softmax(calibrated(logits, np.asarray(checkpoint.calibration["reference"]), temperature, shares))
+    error = calibration_error(probabilities.max(1), probabilities.argmax(1) == labels)
+    return {"temperature": temperature, "ece_calibrated": error}
 
 
 def missed(logits: Floats, labels: Ints, target: int, offsets: Floats) -> Ints:

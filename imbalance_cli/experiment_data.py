@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from imbalance_cli.data.image_set import Dataset, ImageSet, joined, of_classes
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
 from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
 from imbalance_cli.data.subset import choose_items, make_subset
-from imbalance_cli.errors import DataError, SettingError
+from imbalance_cli.errors import DataError, SettingError, UserError
 
 Notice = Callable[[str], None]
 
@@ -45,6 +46,8 @@ def prepare(experiment: Experiment, notice: Notice) -> Prepared:
     settings, manifest, dataset = load_subset(experiment.data, experiment.seed, notice)
     experiment = experiment.model_copy(update={"data": settings})
     train, validation = validation_split(dataset.train, experiment, notice)
+    if experiment.early_stopping is not None and (validation is None or bool((validation.counts() == 0).any())):
+        raise SettingError("early_stopping: there are no validation images of every class to choose the epoch on")
     return Prepared(experiment, manifest, train, validation, dataset.test)
 
 
@@ -67,7 +70,7 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
     if settings.dataset not in BUILT_IN:  # a size that was chosen for these images holds for all later ones
         settings = settings.model_copy(update={"image_size": dataset.train.images.shape[-1]})
     if given is not None:
-        return settings, given, apply_manifest(given, dataset)
+        return settings, given, apply_manifest(given, dataset, place=str(settings.subset))
     manifest, subset = make_subset(
         dataset,
         classes=settings.classes,
@@ -83,8 +86,11 @@ def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[Data
     return settings, manifest, subset
 
 
-def load_source(settings: DataSettings, notice: Notice) -> Dataset:
-    """The whole dataset that `settings` name, of the wanted classes at least. Raises SettingError and DataError."""
+def load_source(settings: DataSettings, notice: Notice, *, exact: bool = False) -> Dataset:
+    """The whole dataset that `settings` name, of the wanted classes at least. Raises SettingError and DataError.
+
+    exact: as in load_dataset.
+    """
     return load_dataset(
         settings.dataset,
         data_dir=data_folder(settings.data_dir),
@@ -94,6 +100,7 @@ def load_source(settings: DataSettings, notice: Notice) -> Dataset:
         skip_bad=settings.skip_bad,
         allow_leak=settings.allow_leak,
         allow_empty=settings.allow_empty,
+        exact=exact,
         notice=notice,
     )
 
@@ -124,15 +131,42 @@ def images_for(
         if images is None:
             raise DataError("--split validation: this run held out no validation images")
         if split == "train":
-            notice("these are the images that the model was trained on")
+            notice(
+                f"warning: {len(images)} images were in training, all of them: the results are better than on new ones"
+            )
         return images, settings.dataset
     names = tuple(checkpoint.class_names)
     update = {"dataset": dataset, "classes": list(names), "image_size": checkpoint.image_size}
-    loaded = load_source(settings.model_copy(update=update), notice)
-    if split != "test" and loaded.identity == checkpoint.manifest["identity"]:
-        notice("the model was trained on some of these images: the results are better than on new ones")
+    if dataset not in BUILT_IN:
+        size = checkpoint.image_size
+        notice(f"images are scaled to {size} x {size} pixels, the size that the model was trained at")
+    all_were_chosen = experiment.data.classes is None and experiment.data.counts is None
+    loaded = load_source(settings.model_copy(update=update), notice, exact=all_were_chosen)
     parts = {"test": [loaded.test], "train": [loaded.train], "all": [loaded.train, loaded.test]}[split]
-    return joined([of_classes(part, names) for part in parts]), dataset
+    images = joined([of_classes(part, names) for part in parts])
+    _warn_of_training_images(checkpoint, loaded, images, notice)
+    return images, dataset
+
+
+def _warn_of_training_images(checkpoint: Checkpoint, loaded: Dataset, images: ImageSet, notice: Notice) -> None:
+    """Tell `notice` how many of `images`, which are from `loaded`, the checkpoint was trained on, by their pixels."""
+    manifest = Manifest(**checkpoint.manifest)
+    try:
+        same = loaded.identity == manifest.identity
+        source = loaded if same else load_source(experiment_of(checkpoint).data, lambda _: None)
+        training = apply_manifest(manifest, source).train
+    except UserError:
+        notice("the training images are not there as they were: whether some of these were in training is not known")
+        return
+    seen = set(_digests(training.images))
+    count = sum(digest in seen for digest in _digests(images.images))
+    if count:
+        notice(f"warning: {count} images were in training, of {len(images)}: the results are better than on new ones")
+
+
+def _digests(images: torch.Tensor) -> list[bytes]:
+    """What tells images apart by their pixels."""
+    return [hashlib.blake2b(pixels, digest_size=16).digest() for pixels in images.contiguous().numpy()]
 
 
 def validation_split(images: ImageSet, experiment: Experiment, notice: Notice) -> tuple[ImageSet, ImageSet | None]:
@@ -197,4 +231,6 @@ def _settings_of_subset(settings: DataSettings, manifest: Manifest) -> DataSetti
     if settings.classes not in (None, names):
         raise SettingError(f"data.classes: the subset file has {', '.join(names)}; leave it out")
     dataset = manifest.dataset if settings.dataset == "auto" else settings.dataset
+    if dataset != manifest.dataset and {dataset, manifest.dataset} & {*BUILT_IN}:
+        raise DataError(f"{settings.subset} is of {manifest.dataset} ({manifest.identity}), not of {dataset}")
     return settings.model_copy(update={"dataset": dataset, "classes": names})

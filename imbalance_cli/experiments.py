@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,24 @@ from imbalance_cli import checkpoints, drawing, plots, runs
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
-from imbalance_cli.data.manifest import write_manifest
-from imbalance_cli.errors import CheckpointError, SettingError
+from imbalance_cli.data.manifest import Manifest, apply_manifest, write_manifest
+from imbalance_cli.errors import CheckpointError, SettingError, WriteError
 from imbalance_cli.evaluation import evaluate, operating_points
-from imbalance_cli.experiment_data import DECIDED_BY_SUBSET, Notice, Prepared, load_subset, validation_split
+from imbalance_cli.experiment_data import (
+    DECIDED_BY_SUBSET,
+    Notice,
+    Prepared,
+    experiment_of,
+    load_source,
+    load_subset,
+    validation_split,
+)
 from imbalance_cli.files import write_file
-from imbalance_cli.inference import predict
+from imbalance_cli.methods.calibration import best_temperature
+from imbalance_cli.methods.criteria import require_fit
 from imbalance_cli.models import build_model
+from imbalance_cli.refitting import check_refit, refit
+from imbalance_cli.registry import short_name
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.training import Progress, Trainer
 
@@ -38,44 +50,60 @@ class Run:
         experiment, train = prepared.experiment, prepared.train
         self.prepared = prepared
         self.operating_points: dict[str, Any] = {}
+        self.calibration: dict[str, Any] = {}
+        self.saved: str | None = None  # the place of the last save
+        self._last_is_damaged = False
         model = build_model(experiment.model, len(train.class_names), train.images.shape[-1], experiment.seed)
+        require_fit(experiment.threshold_by, len(train.class_names))
+        check_refit(experiment, model, train)
         self.trainer = Trainer(experiment, model, normalisation_of(train.images), train.counts())
         self._began = time.monotonic()
 
     def start(self, folder: Path, sources: dict[str, str]) -> None:
         """Write what `folder` says from the start; sources: who set which setting. Raises WriteError."""
         self.folder = folder
-        config = dump_yaml(self.prepared.experiment.model_dump())
-        write_file(self.folder / runs.CONFIG, CONFIG_HEADING + config)
-        write_manifest(self.prepared.manifest, self.folder / runs.SUBSET, overwrite=True)
-        self._write_session([], {"settings_from": sources})
+        config = CONFIG_HEADING + dump_yaml(self.prepared.experiment.model_dump())
+        write_manifest(self.prepared.manifest, folder / runs.SUBSET, overwrite=True)
+        digests = {
+            runs.CONFIG: runs.sha256(config.encode()),
+            runs.SUBSET: runs.sha256((folder / runs.SUBSET).read_bytes()),
+        }
+        self._write_session([], {"settings_from": sources, "sha256": digests})
+        write_file(folder / runs.CONFIG, config)  # the last, because it says that there is a run
 
     def restore(self, folder: Path, notice: Notice) -> None:
-        """Go on from the checkpoint of `folder`, or from the start if it was stopped before its first.
+        """Go on from the last whole checkpoint of `folder`, or from the start if it was stopped before its first.
 
         Raises CheckpointError.
         """
         self.folder = folder
         sessions = runs.read_sessions(folder)
+        checkpoint = self._last_checkpoint(notice)
+        if checkpoint is None:
+            runs.require_unchanged(folder, sessions[0].get("sha256", {}), "put it back, or start a new run")
+        else:
+            self._require_same_experiment(checkpoint)
         for name, before, now in runs.differences(sessions[-1], self._session()):
-            notice(f"{name} was {before} and is {now} now: the result may differ in its last digits")
-        if not (folder / runs.CHECKPOINT).exists():
-            self._write_session(sessions, {})
+            notice(f"bits may differ: {name} {before} -> {now}")
+        runs.remove_stale(folder)
+        self._write_session(sessions, {})
+        if checkpoint is None:
             notice("resuming from the start: the run was stopped before its first checkpoint")
             return
-        checkpoint = checkpoints.load(folder / runs.CHECKPOINT)
-        if changes := list(_changes(checkpoint.config, self.prepared.experiment.model_dump())):
-            raise CheckpointError(f"{folder / runs.CONFIG} does not fit {runs.CHECKPOINT}: {'; '.join(changes)}")
-        self._write_session(sessions, {})
-        self.operating_points = checkpoint.operating_points
-        self.trainer.restore(
-            {name: getattr(checkpoint, name) for name in ("weights", "optimizer", "random_state", "progress")}
-        )
+        self.operating_points, self.calibration = checkpoint.operating_points, checkpoint.calibration
+        self.go_on_from(checkpoint)
         progress = self.trainer.progress
-        if progress.epoch == self.prepared.experiment.epochs:
+        self.saved = self.place()
+        if progress.epoch == self.prepared.experiment.all_epochs or progress.stopped_early:
             notice("resuming after the last epoch")
         else:
             notice(f"resuming at epoch {progress.epoch + 1}, step {progress.step + 1}")
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Let training stand where `checkpoint` was saved."""
+        self.trainer.restore(
+            {name: getattr(checkpoint, name) for name in ("weights", "optimizer", "random_state", "progress")}
+        )
 
     def train(self) -> Iterator[Progress]:
         """Train to the end, saving after every epoch; yields as `Trainer.train` does, and may be left there."""
@@ -84,19 +112,53 @@ class Run:
                 self.save()
             yield progress
 
+    def place(self) -> str:
+        """Where training stands, in words."""
+        at = self.trainer.progress
+        return f"epoch {at.epoch + 1}, step {at.step}" if at.step else f"the end of epoch {at.epoch}"
+
     def save(self) -> None:
-        """Write the checkpoint and the log as they stand. Raises WriteError."""
-        checkpoints.save(self._checkpoint(), self.folder / runs.CHECKPOINT)
+        """Write the checkpoint and the log as they stand. Raises DivergedError if they are not finite, and WriteError.
+
+        The save before stays as the previous one, unless it is damaged.
+        """
+        if self.trainer.progress.step > 0:  # else the loop has just done it
+            self.trainer.require_finite()
+        previous = None if self._last_is_damaged else self.folder / runs.PREVIOUS
+        checkpoints.save(self._checkpoint(), self.folder / runs.CHECKPOINT, previous=previous)
+        self._last_is_damaged = False
+        self.saved = self.place()
         runs.write_log(self.folder, self.trainer.progress.log)
 
-    def finish(self) -> dict[str, Any]:
-        """Choose the operating points on the validation images, then test once. Returns the results it writes."""
+    def record_failure(self, reason: str) -> None:
+        """Let the environment file say why this session ended."""
+        with suppress(WriteError):
+            self._add_to_session({"failed": reason})
+
+    def decide(self) -> None:
+        """Refit the classifier if that is asked for, and choose the operating points on the validation images.
+
+        Raises DataError and DivergedError if the refit has no result.
+        """
         prepared, trainer = self.prepared, self.trainer
+        reference = trainer.stage.uninformative_logits(max(0, trainer.progress.epoch - 1))
+        if prepared.experiment.refit["name"] != "none":
+            reference = refit(
+                trainer.evaluated, prepared.train, reference, prepared.experiment, trainer.normalise, trainer.device
+            )
         held_out = None
         if prepared.validation is not None:
-            logits = predict(trainer.model, prepared.validation.images, trainer.normalise, device=trainer.device)
-            held_out = logits.double().numpy(), prepared.validation.labels.numpy()
-        self.operating_points = operating_points(prepared.experiment, self._counts(), held_out)
+            held_out = trainer.predict(prepared.validation.images).double().numpy(), prepared.validation.labels.numpy()
+        minority = self._checkpoint().minority
+        self.operating_points = operating_points(reference, held_out, prepared.experiment.threshold_by, minority)
+        temperature = None if held_out is None else best_temperature(*held_out, reference)
+        self.calibration = {"temperature": temperature, "reference": reference.tolist()}
+
+    def finish(self) -> dict[str, Any]:
+        """Decide, then test once. Returns the results it writes."""
+        prepared, trainer = self.prepared, self.trainer
+        if not self.operating_points:  # else that was done and saved before the run was stopped
+            self.decide()
         self.save()
         scores, _ = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
         data = prepared.experiment.data
@@ -105,11 +167,37 @@ class Run:
         matrix = np.asarray(results["confusion_matrix"])
         drawing.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
         drawing.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
-        sessions = runs.read_sessions(self.folder)
-        sessions[-1] |= {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
-        runs.write_json(self.folder / runs.ENVIRONMENT, sessions)
-        runs.write_json(self.folder / runs.RESULTS, results)  # the last, because it says that the run is complete
+        text = runs.as_json(results)
+        took = {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
+        self._add_to_session(took | {"results_sha256": runs.sha256(text.encode())})
+        runs.remove(self.folder / runs.PREVIOUS)
+        write_file(self.folder / runs.RESULTS, text)  # the last, because it says that the run is complete
         return results
+
+    def _last_checkpoint(self, notice: Notice) -> Checkpoint | None:
+        """The last save, or the one before it where that is damaged; None if there is none. Raises CheckpointError."""
+        reasons = []
+        for path in (self.folder / runs.CHECKPOINT, self.folder / runs.PREVIOUS):
+            if not path.exists():
+                continue
+            try:
+                checkpoint = checkpoints.load(path)
+            except CheckpointError as error:
+                reasons.append(str(error))
+                continue
+            if reasons:
+                notice(f"warning: {runs.CHECKPOINT} is damaged; using the save before it, {path} ({reasons[0]})")
+            self._last_is_damaged = bool(reasons)
+            return checkpoint
+        if reasons:
+            raise CheckpointError(f"no save of this run is whole, start it again: {'; '.join(reasons)}")
+        return None
+
+    def _require_same_experiment(self, checkpoint: Checkpoint) -> None:
+        if changes := list(_changes(checkpoint.config, self.prepared.experiment.model_dump())):
+            raise CheckpointError(f"{self.folder / runs.CONFIG} does not fit {runs.CHECKPOINT}: {'; '.join(changes)}")
+        if checkpoint.manifest != asdict(self.prepared.manifest):
+            raise CheckpointError(f"{self.folder / runs.SUBSET} is another subset than {runs.CHECKPOINT} trained on")
 
     def _counts(self) -> list[int]:
         return [int(count) for count in self.prepared.train.counts()]
@@ -125,6 +213,7 @@ class Run:
             config=experiment.model_dump(),
             manifest=asdict(self.prepared.manifest),
             operating_points=self.operating_points,
+            calibration=self.calibration,
             **self.trainer.state(),
         )
 
@@ -138,19 +227,35 @@ class Run:
     def _write_session(self, earlier: list[Any], more: dict[str, Any]) -> None:
         runs.write_json(self.folder / runs.ENVIRONMENT, [*earlier, self._session() | more])
 
+    def _add_to_session(self, more: dict[str, Any]) -> None:
+        *earlier, last = runs.read_sessions(self.folder)
+        runs.write_json(self.folder / runs.ENVIRONMENT, [*earlier, last | more])
+
+
+def settings_of(folder: Path, said: Iterable[Setting]) -> Experiment:
+    """The experiment of the run in `folder`. Raises SettingError if `said` differs from it, and CheckpointError."""
+    try:
+        experiment, _ = resolve(folder / runs.CONFIG)
+    except SettingError as error:
+        raise CheckpointError(*str(error).splitlines()) from error
+    changed, _ = resolve(folder / runs.CONFIG, said)
+    if differences := [
+        f"{change} changes the schedule" if change.startswith("epochs ") else change
+        for change in _changes(experiment.model_dump(), changed.model_dump())
+    ]:
+        raise SettingError(
+            f"--resume goes on with the settings of {folder}, but {'; '.join(differences)}; "
+            "leave that out, or start a new run"
+        )
+    return experiment
+
 
 def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
     """The run of `folder` where it was stopped, its data loaded and verified.
 
     Raises SettingError if `said` differs from the run's own settings, CheckpointError and DataError.
     """
-    experiment, _ = resolve(folder / runs.CONFIG)
-    changed, _ = resolve(folder / runs.CONFIG, said)
-    if differences := list(_changes(experiment.model_dump(), changed.model_dump())):
-        raise SettingError(
-            f"--resume goes on with the settings of {folder}, but {'; '.join(differences)}; "
-            "leave that out, or start a new run"
-        )
+    experiment = settings_of(folder, said)
     stored = experiment.data.model_copy(
         update=dict.fromkeys(DECIDED_BY_SUBSET) | {"minority": [], "subset": str(folder / runs.SUBSET)}
     )
@@ -161,14 +266,40 @@ def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
     return run
 
 
+def refitted(checkpoint: Checkpoint, experiments: Iterable[Experiment], notice: Notice) -> Iterator[Run]:
+    """Runs of `experiments`, which differ from that of `checkpoint` in their refits, as if trained and decided.
+
+    Raises CheckpointError unless the training is finished and not refitted, SettingError, DataError, DivergedError.
+    """
+    trained, progress = experiment_of(checkpoint), checkpoint.progress
+    if not progress or (progress["epoch"] < trained.all_epochs and not progress["stopped_early"]):
+        raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
+    if trained.refit["name"] != "none" and checkpoint.operating_points:
+        raise CheckpointError(
+            f"this model was refitted already, by {trained.refit['name']}; give the run that it came from, "
+            "or train with --set refit=none"
+        )
+    prepared = None
+    for experiment in experiments:
+        if prepared is None:
+            manifest = Manifest(**checkpoint.manifest)
+            dataset = apply_manifest(manifest, load_source(experiment.data, notice))
+            train, validation = validation_split(dataset.train, experiment, notice)
+            prepared = Prepared(experiment, manifest, train, validation, dataset.test)
+        run = Run(replace(prepared, experiment=experiment))
+        run.go_on_from(checkpoint)
+        run.decide()
+        yield run
+
+
 def run_name(experiment: Experiment) -> str:
     """A short name that tells runs apart: data, loss, ratio, seed."""
     data, loss = experiment.data, experiment.loss["name"]
-    parts = [Path(data.dataset).name, loss]
+    parts = [Path(data.dataset).name, short_name(loss)]
     if loss == "focal":
         parts[-1] += f"{experiment.loss['gamma']:g}"
-    if experiment.class_weights["name"] != "none":
-        parts.append(experiment.class_weights["name"])
+    chosen = [getattr(experiment, key)["name"] for key in ("class_weights", "refit", "resample")]
+    parts += [short_name(name) for name in chosen if name != "none"]
     if data.ratio or data.factor:
         parts.append(f"{data.ratio or 1 / (data.factor or 1):g}")
     return "-".join([*parts, f"seed{experiment.seed}"])
@@ -180,4 +311,4 @@ def _changes(before: dict[str, Any], now: dict[str, Any], place: str = "") -> It
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _changes(old, new, f"{place}{name}.")
         elif old != new:
-            yield f"{place}{name} was {old} and is {new} now"
+            yield f"{place}{name} {old} -> {new}"

@@ -16,6 +16,7 @@ from imbalance_cli.metrics import Floats, class_score, softmax
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EVALUATION = ("confusion_matrix", "roc", "precision_recall", "reliability", "recall", "threshold", "missed")
 MOST_MISSED = 40
 SAMPLES = 10  # images a class in a preview
 
@@ -52,14 +53,17 @@ def draw_evaluation(
     }
     figures["threshold"] = plots.threshold_sweep(labels == rarest, probabilities[:, rarest], thresholds, names[rarest])
     where = missed(logits, labels, rarest, offsets)[:MOST_MISSED]
-    if len(where):
-        scores = class_score(logits, rarest)
-        figures["missed"] = plots.missed_images(
-            images.images[where].numpy(),
-            [f"{images.items[i]}\nloss {np.logaddexp(0, -scores[i]):.2f}" for i in where],
-        )
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        drawing.save_figure(figure, paths[-1])
+    scores = class_score(logits, rarest)
+    figures["missed"] = plots.missed_images(
+        images.images[where].numpy(),
+        [f"{images.items[i]}\nloss {np.logaddexp(0, -scores[i]):.2f}" for i in where],
+    )
+    paths = evaluation_files(folder)
+    for name, path in zip(EVALUATION, paths, strict=True):
+        drawing.save_figure(figures[name], path)
     return paths
+
+
+def evaluation_files(folder: Path) -> list[Path]:
+    """The files that `draw_evaluation` writes into `folder`."""
+    return [folder / f"{name}.png" for name in EVALUATION]

@@ -1,6 +1,8 @@
 """Writing files so that each appears whole or not at all."""
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,47 +13,53 @@ from imbalance_cli.errors import CheckpointError, SettingError, WriteError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, size: int | None = None, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; on success it is synced to disk and becomes `path`.
 
-    When the block raises, `path` stays as it was. Raises WriteError if the place cannot be written.
+    When the block raises, `path` stays as it was. size: how many bytes it will need, for the message of a full disk.
+    previous: the name under which what was at `path` is kept. Raises WriteError if the place cannot be written.
     """
-    path = Path(path)
+    place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
+    if os.path.exists(place) and not place.is_file():  # renaming would put a file in the place of a device
+        reason = "is a directory" if place.is_dir() else "a device or pipe is no file"
+        raise WriteError(f"cannot write {path}: {reason}")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{place.name[:80]}.", suffix=".part", dir=place.parent)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, size) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise cannot_write(path, error) from error
-        try:
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; ours follow the user's umask
-            os.replace(temporary, path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-    except BaseException:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; ours follow the user's umask
+        if previous is not None and place.exists():
+            os.replace(place, previous)
+        os.replace(temporary, place)
+        sync_folder(place.parent)
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error, size) from error
         raise
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write `content` (text as UTF-8) to `path`, whole or not at all. Raises WriteError."""
-    with whole_file(path) as file:
-        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+def write_file(path: Path, content: str | bytes, *, previous: Path | None = None) -> None:
+    """Write `content` (text as UTF-8) to `path`, whole or not at all. Raises WriteError.
+
+    previous: the name under which what was at `path` is kept.
+    """
+    content = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with whole_file(path, size=len(content), previous=previous) as file:
+        file.write(content)
 
 
 def refuse_existing(*paths: Path | None, overwrite: bool) -> None:
     """Raise CheckpointError if there is a file at one of `paths` that is not to be replaced, or two are the same."""
     given = [Path(path) for path in paths if path is not None]
     for path in given:
-        if path.is_file() and not overwrite:
+        if os.path.isfile(path) and not overwrite:
             raise CheckpointError(f"{path} exists; choose another name, or replace it with --overwrite")
     if len({path.absolute() for path in given}) < len(given):
         raise SettingError(f"{given[0]} is asked for twice; choose two names")
@@ -66,18 +74,29 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename inside folder `path` survive a power failure, where the system can do that."""
-    with suppress(OSError):  # some file systems, and Windows, cannot open a folder
+    """Make a rename inside folder `path` survive a power failure, where the system can do that.
+
+    Raises OSError if the disk fails.
+    """
+    try:
         descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError:  # some file systems, and Windows, cannot open a folder
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(descriptor)
 
 
-def cannot_write(path: Path, error: OSError) -> WriteError:
-    """The one-line error for a failed write to `path`."""
+def cannot_write(path: Path, error: OSError, size: int | None = None) -> WriteError:
+    """The one-line error for a failed write of `size` bytes to `path`."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ENOSPC and size is not None:
+        with suppress(OSError):
+            reason += f" ({size:,} bytes needed, {shutil.disk_usage(Path(path).parent).free:,} free)"
     return WriteError(f"cannot write {path}: {reason[:1].lower()}{reason[1:]}")
 
 

@@ -40,11 +40,12 @@ def predict(
     device: torch.device,
     batch_size: int = 500,
     precision: torch.dtype = torch.float32,
+    flip: bool = False,
 ) -> Tensor:
     """Logits, float32 [n, classes] on the CPU, of uint8 images [n, 3, h, w]; the model is in evaluation mode.
 
     Small batches are filled up, because matrix kernels round differently for them: the result does not depend on
-    the batch size.
+    the batch size. flip: the mean over each image and its mirror image.
     """
     model.eval()
     logits = []
@@ -52,5 +53,8 @@ def predict(
         filling = max(0, SMALLEST_BATCH - len(batch))
         filled = F.pad(batch.to(device), (0, 0, 0, 0, 0, 0, 0, filling))
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits.append(model(normalise(filled))[: len(batch)].float())
+            found = model(normalise(filled))
+            if flip:
+                found = (found.float() + model(normalise(filled.flip(3))).float()) / 2
+            logits.append(found[: len(batch)].float())
     return torch.cat(logits).cpu()

@@ -17,6 +17,7 @@ from imbalance_cli.drawing import MOST_CURVES, line_look, new_figure, shared_loo
 from imbalance_cli.errors import SettingError
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.registry import short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ def curves_of(choices: Sequence[Mapping[str, Any]]) -> list[Curve]:
         }
         counts = torch.ones(2, dtype=torch.float64)
         values, gradient = loss_curve(partial(bound, counts=counts))
-        curves.append(Curve(curve_label(method.name, told), PROBABILITIES, values, gradient))
+        curves.append(Curve(curve_label(short_name(method.name), told), PROBABILITIES, values, gradient))
     return curves
 
 
@@ -145,18 +146,22 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TERMINAL_COLOURS = ("default", "red", "cyan", "yellow", "magenta", "green", "blue")
 _BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # the bit of each dot in a cell
 _MARGIN = 7  # columns left of the panel
+_FEWEST_COLUMNS = 20  # of a panel
 
 
 def draw_in_terminal(curves: Sequence[Curve], width: int = 80, height: int = 16, ascii_only: bool = False) -> Text:
     """The loss panel in braille dots, or in letters where only ASCII is shown; a letter names every curve.
 
-    At most 80 columns wide; `height` counts the lines of the panel itself. Raises SettingError without a
-    curve.
+    At most 80 columns wide; `height` counts the lines of the panel itself. A terminal with no room for a panel gets the
+    names alone. Raises SettingError without a curve.
     """
     from rich.text import Text
 
     p, highest = _shared_p(curves), _highest(curves)
-    columns, rows = max(min(width, 80) - _MARGIN, 20), max(height, 4)
+    labels = [curve.label.encode("ascii", "replace").decode() if ascii_only else curve.label for curve in curves]
+    columns, rows = min(width, 80) - _MARGIN, max(height, 4)
+    if columns < _FEWEST_COLUMNS:
+        return Text("\n".join(labels), no_wrap=True, overflow="ignore")
     across, down = (1, 1) if ascii_only else (2, 4)
     dots = np.stack([_dots(p, curve.loss / highest, columns * across, rows * down) for curve in curves])
     cells = dots.reshape(len(curves), rows, down, columns, across).swapaxes(2, 3)
@@ -165,7 +170,7 @@ def draw_in_terminal(curves: Sequence[Curve], width: int = 80, height: int = 16,
     patterns = 0x2800 + (cells.any(axis=0) * _BRAILLE[:down, :across]).sum(axis=(2, 3))
     bar, corner, line, well = "|+-=" if ascii_only else "│└─━"
 
-    text = Text("loss\n")
+    text = Text("loss\n", no_wrap=True, overflow="ignore")
     for row in range(rows):
         value = f"{highest * (1 - row / (rows - 1)):.3g}" if row in (0, rows // 2, rows - 1) else ""
         text.append(f"{value:>5} {bar}")
@@ -182,12 +187,11 @@ def draw_in_terminal(curves: Sequence[Curve], width: int = 80, height: int = 16,
     axis = "".join(np.where(where < WELL_CLASSIFIED, line, well))
     text.append(f"{corner:>{_MARGIN}}{axis}\n{_tick_line(columns)}\n")
     text.append(f"{'':{_MARGIN}}probability of the true class\n{'':{_MARGIN}}{well * 3} well classified\n")
-    labels = [curve.label.encode("ascii", "replace").decode() if ascii_only else curve.label for curve in curves]
-    longest = min(max(map(len, labels)), columns + _MARGIN - 4)
-    per_line = (columns + _MARGIN) // (longest + 4)
+    longest = max(map(len, labels))
+    per_line = max(1, (columns + _MARGIN) // (longest + 4))
     for index, label in enumerate(labels):
         text.append(_letter(index), _colour(index))
-        text.append(f" {label[:longest]:{longest}}")
+        text.append(f" {label:{longest}}")
         text.append("\n" if (index + 1) % per_line == 0 or index + 1 == len(labels) else "  ")
     return text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -35,6 +35,7 @@ MODELS = Registry("model")  # type: ignore[var-annotated]
 
 Dropout = Annotated[float, Interval(ge=0, lt=1)]
 Width = Annotated[int, Interval(ge=1, le=1024)]
+Classifier = Literal["linear", "cosine"]
 
 
 def build_model(choice: Mapping[str, Any], classes: int, image_size: int, seed: int) -> Sequential:
@@ -51,7 +52,9 @@ def parameter_count(model: Module) -> int:
 
 
 @MODELS.register
-def cnn(classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 0.0) -> Sequential:
+def cnn(
+    classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 0.0, classifier: Classifier = "linear"
+) -> Sequential:
     """Three convolutions with batch norm, 94 thousand parameters: the fast default."""
     backbone = nn.Sequential(
         *blocks.convolution(3, width),
@@ -62,11 +65,11 @@ def cnn(classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 
         nn.MaxPool2d(2),
         blocks.GlobalAverage(),
     )
-    return _with_classifier(backbone, 4 * width, classes, dropout)
+    return _with_classifier(backbone, 4 * width, classes, dropout, classifier)
 
 
 @MODELS.register
-def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0) -> Sequential:
+def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0, classifier: Classifier = "linear") -> Sequential:
     """The classroom network: two convolutions and three linear layers, after LeNet (LeCun et al., 1998).
 
     Raises SettingError for images smaller than 16 pixels.
@@ -90,46 +93,69 @@ def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0) -> Sequen
         nn.Linear(120, 84),
         nn.ReLU(),
     )
-    return _with_classifier(backbone, 84, classes, dropout)
+    return _with_classifier(backbone, 84, classes, dropout, classifier)
 
 
 @MODELS.register
-def resnet8(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+def resnet8(
+    classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
+) -> Sequential:
     """The smallest CIFAR-style residual network: three blocks (He et al., 2016)."""
-    return _cifar_resnet(1, width, classes, dropout)
+    return _cifar_resnet(1, width, classes, dropout, classifier)
 
 
 @MODELS.register
-def resnet20(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+def resnet20(
+    classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
+) -> Sequential:
     """CIFAR-style residual network with 20 layers (He et al., 2016)."""
-    return _cifar_resnet(3, width, classes, dropout)
+    return _cifar_resnet(3, width, classes, dropout, classifier)
 
 
 @MODELS.register
-def resnet32(classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0) -> Sequential:
+def resnet32(
+    classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
+) -> Sequential:
     """The long-tail papers' network: 464,154 parameters on ten classes, 7,386,186 at width 64 (He et al., 2016)."""
-    return _cifar_resnet(5, width, classes, dropout)
+    return _cifar_resnet(5, width, classes, dropout, classifier)
 
 
 @MODELS.register
-def resnet18(classes: int, image_size: int, *, pretrained: bool = False, dropout: Dropout = 0.0) -> Sequential:
+def resnet18(
+    classes: int,
+    image_size: int,
+    *,
+    pretrained: bool = False,
+    dropout: Dropout = 0.0,
+    classifier: Classifier = "linear",
+) -> Sequential:
     """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights."""
-    return _torchvision_resnet("resnet18", pretrained, classes, dropout)
+    return _torchvision_resnet("resnet18", pretrained, classes, dropout, classifier)
 
 
 @MODELS.register
-def resnet50(classes: int, image_size: int, *, pretrained: bool = False, dropout: Dropout = 0.0) -> Sequential:
+def resnet50(
+    classes: int,
+    image_size: int,
+    *,
+    pretrained: bool = False,
+    dropout: Dropout = 0.0,
+    classifier: Classifier = "linear",
+) -> Sequential:
     """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights."""
-    return _torchvision_resnet("resnet50", pretrained, classes, dropout)
+    return _torchvision_resnet("resnet50", pretrained, classes, dropout, classifier)
 
 
-def _with_classifier(backbone: Module, features: int, classes: int, dropout: float) -> Sequential:
+def _with_classifier(
+    backbone: Module, features: int, classes: int, dropout: float, classifier: Classifier
+) -> Sequential:
     if dropout > 0:
         backbone.append(nn.Dropout(dropout))  # type: ignore[operator]
-    return nn.Sequential(OrderedDict(backbone=backbone, classifier=nn.Linear(features, classes)))
+    head = nn.Linear(features, classes) if classifier == "linear" else blocks.CosineClassifier(features, classes)
+    return nn.Sequential(OrderedDict(backbone=backbone, classifier=head))
 
 
-def _cifar_resnet(depth: int, width: int, classes: int, dropout: float) -> Sequential:
+def _cifar_resnet(depth: int, width: int, classes: int, dropout: float, classifier: Classifier) -> Sequential:
     stages: list[Module] = []
     channels = width
     for out_channels in (width, 2 * width, 4 * width):
@@ -141,10 +167,12 @@ def _cifar_resnet(depth: int, width: int, classes: int, dropout: float) -> Seque
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
-    return _with_classifier(backbone, channels, classes, dropout)
+    return _with_classifier(backbone, channels, classes, dropout, classifier)
 
 
-def _torchvision_resnet(name: str, pretrained: bool, classes: int, dropout: float) -> Sequential:
+def _torchvision_resnet(
+    name: str, pretrained: bool, classes: int, dropout: float, classifier: Classifier
+) -> Sequential:
     from urllib.error import URLError
 
     models = import_torchvision().models
@@ -157,7 +185,7 @@ def _torchvision_resnet(name: str, pretrained: bool, classes: int, dropout: floa
         ) from error
     features = network.fc.in_features
     network.fc = nn.Identity()
-    return _with_classifier(nn.Sequential(network), features, classes, dropout)
+    return _with_classifier(nn.Sequential(network), features, classes, dropout, classifier)
 
 
 def import_torchvision() -> Any:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from imbalance_cli.lazy import lazy_import
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 else:
+    np = lazy_import("numpy")
     torch = lazy_import("torch")
 
 
@@ -20,3 +22,8 @@ def keyed_seed(*key: int | str) -> int:
 def keyed_generator(*key: int | str) -> "torch.Generator":
     """A CPU generator for one purpose: `keyed_generator(seed, "order", epoch)`."""
     return torch.Generator().manual_seed(keyed_seed(*key))
+
+
+def keyed_numpy(*key: int | str) -> "np.random.Generator":
+    """NumPy's generator for one purpose, where a distribution is needed that PyTorch draws from no generator."""
+    return np.random.default_rng(keyed_seed(*key))

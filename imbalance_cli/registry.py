@@ -1,6 +1,8 @@
 """Names to functions: a method's keyword-only parameters are its options, its docstring is its catalogue entry."""
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,6 +14,25 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+RESERVED = ("name", "sha256")  # what a choice says beside the options: the method, and of a user's own the file
+
+_OWN = re.compile(r".+\.py(:.*)?", re.DOTALL)
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is that of a user's own method, which stands in a file, as in mylosses.py:my_loss."""
+    return _OWN.fullmatch(name) is not None
+
+
+def full_name(name: str) -> str:
+    """`name`, of a user's own method with the absolute path of its file."""
+    return os.path.abspath(os.path.expanduser(name)) if is_own(name) else name
+
+
+def short_name(name: str) -> str:
+    """The name of a method alone, without the file of a user's own."""
+    return name.rpartition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -35,9 +56,15 @@ class Method(Generic[F]):
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 annotation = parameter.annotation
                 if isinstance(annotation, str):  # `from __future__ import annotations`; tensors stay unevaluated
-                    annotation = eval(annotation, self.function.__globals__)
+                    annotation = eval(annotation, inspect.unwrap(self.function).__globals__)
                 found[name] = parameter.replace(annotation=annotation)
         return found
+
+    @cached_property
+    def inputs(self) -> list[str]:
+        """The names of what the method is given, options left out."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [each.name for each in parameters if each.kind is not inspect.Parameter.KEYWORD_ONLY]
 
     @cached_property
     def schema(self) -> "type[BaseModel]":
@@ -56,6 +83,7 @@ class Registry(Generic[F]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._methods: dict[str, Method[F]] = {}
+        self._own: dict[str, Method[F]] = {}  # users', found by name, but in no list
 
     def register(self, function: F) -> F:
         """Decorator: add `function` under its own name."""
@@ -65,6 +93,13 @@ class Registry(Generic[F]):
         self._methods[name] = Method(self.kind, name, function)
         return function
 
+    def adopt(self, method: Method[F]) -> None:
+        """Let `method`, a user's own, be found by its name."""
+        self._own[method.name] = method
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._methods or name in self._own
+
     def __iter__(self) -> Iterator[Method[F]]:
         return iter(self._methods.values())
 
@@ -72,7 +107,17 @@ class Registry(Generic[F]):
         return list(self._methods)
 
     def get(self, name: str) -> Method[F]:
-        """The method called `name`. Raises SettingError with the nearest name."""
+        """The method called `name`. Raises SettingError with the nearest name.
+
+        No file is run for it: of a user's own methods those are found that were loaded (see `own_methods`).
+        """
+        if name in self._own:
+            return self._own[name]
+        if is_own(name):
+            raise SettingError(
+                f"{self.kind} {name}: only a command that is given this name runs its file; "
+                "try: imbalance train RUN/config.yaml"
+            )
         if name not in self._methods:
             raise SettingError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._methods)}")
         return self._methods[name]
@@ -83,5 +128,5 @@ class Registry(Generic[F]):
 
     def bind(self, choice: Mapping[str, Any]) -> F:
         """The function that `choice` ({name: ..., option: value, ...}, validated) describes."""
-        options = {key: value for key, value in choice.items() if key != "name"}
+        options = {key: value for key, value in choice.items() if key not in RESERVED}
         return partial(self.get(choice["name"]).function, **options)  # type: ignore[return-value]

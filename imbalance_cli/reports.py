@@ -1,34 +1,37 @@
-"""Results as tables and sentences for a terminal."""
+"""Results as tables and sentences for a terminal of any width: no name and no number is ever cut or split."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from imbalance_cli.config import Experiment
+from imbalance_cli.errors import printable
 from imbalance_cli.runs import CONFIG
 from imbalance_cli.strict_yaml import dump_yaml
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from imbalance_cli.data.image_set import Dataset
     from imbalance_cli.data.manifest import Manifest
     from imbalance_cli.experiment_data import Prepared
 
 MATRIX_CLASSES = 10  # a larger confusion matrix does not fit 80 columns
-LONGEST_NAME = 16
 
 POINT_NAMES = {"argmax": "argmax", "prior": "prior-corrected", "validation": "from validation"}
 
 
-def results_report(results: dict[str, Any], suggestion: str) -> RenderableType:
-    """The whole verdict on one run or evaluation, readable at 80 columns."""
+def results_report(results: dict[str, Any], suggestion: str, *, prevalences: bool = False) -> RenderableType:
+    """The whole verdict on one run or evaluation; prevalences: also of two classes in other shares."""
     names = results["classes"]
     parts: list[RenderableType] = [""]
     if len(names) <= MATRIX_CLASSES:
@@ -36,10 +39,27 @@ def results_report(results: dict[str, Any], suggestion: str) -> RenderableType:
     else:
         parts += [f"Most frequent confusions at {results['decision']}", _worst_confusions(results), ""]
     parts += [_per_class(results), "", _scores(results), "", _operating_points(results)]
-    parts += [Text(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
-    parts += ["", Text(verdict(results))]
-    parts.append(Text(f"Try next: {suggestion}", style="bold"))
+    parts += [_Prose(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
+    parts += [_Prose(note, style="dim") for note in _notes(results["operating_points"])]
+    if prevalences and len(names) == 2 and results["prevalences"] is not None:
+        parts += ["", _Prose(f"Decision {results['decision']} at other prevalences; the recalls stay as they are")]
+        parts += [_prevalences(results)]
+    parts += ["", _Prose(verdict(results)), "Try next:", _unbroken(suggestion, style="bold")]
     return Group(*parts)
+
+
+def comparison_report(results: Mapping[str, dict[str, Any]]) -> RenderableType:
+    """Several models by name, on the same images, in a row each."""
+    rows = []
+    for name, each in results.items():
+        found = each["per_class"][each["classes"].index(each["minority"])]["recall"]
+        points = each["operating_points"].values()
+        balanced = [_percent(point and point["balanced_accuracy"]) for point in points]
+        rows.append([name, _decimal(each["auroc"]), _percent(found), *balanced])
+    first = next(iter(results.values()))
+    headings = ["classifier", "AUROC", f"{first['minority']} found", *first["operating_points"]]
+    note = f"What argmax finds of {first['minority']}, then the balanced accuracy at every operating point."
+    return Group("", _Rows(headings, rows), "", _Prose(printable(note)))
 
 
 def verdict(results: dict[str, Any]) -> str:
@@ -48,8 +68,8 @@ def verdict(results: dict[str, Any]) -> str:
         return (
             f"Only one class occurs in these {results['n']} images, so nothing can be said about telling classes apart."
         )
-    name, points, auroc = results["minority"], results["operating_points"], results["auroc"]
-    rarest = results["classes"].index(name)
+    name, points, auroc = printable(results["minority"]), results["operating_points"], results["auroc"]
+    rarest = results["classes"].index(results["minority"])
     quality = "well" if auroc >= 0.9 else "fairly" if auroc >= 0.75 else "poorly"
     text = f"The model ranks {quality} (AUROC {_decimal(auroc)})"
     argmax = points["argmax"]
@@ -69,7 +89,8 @@ def verdict(results: dict[str, Any]) -> str:
 def next_command(experiment: Experiment, place: Path) -> str:
     """The command that is most worth trying after a run; `place` is its folder or checkpoint."""
     folder = place.parent if place.is_file() else place
-    corrected = experiment.loss["name"] == "logit_adjustment" or experiment.class_weights["name"] != "none"
+    remedies = (experiment.class_weights["name"], experiment.refit["name"])
+    corrected = experiment.loss["name"] == "logit_adjustment" or remedies != ("none", "none")
     if not corrected and (folder / CONFIG).is_file():
         return f"imbalance train {shlex.quote(str(folder / CONFIG))} --loss logit_adjustment"
     return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"
@@ -78,7 +99,6 @@ def next_command(experiment: Experiment, place: Path) -> str:
 def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any]]:
     """What `train --dry-run` shows, and the same as plain data."""
     settings = prepared.experiment.model_dump()
-    table = Table("class", title="images", box=None, title_justify="left", pad_edge=False)
     splits = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
     counts = {
         name: dict.fromkeys(prepared.train.class_names, 0)
@@ -86,25 +106,19 @@ def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any
         else dict(zip(images.class_names, images.counts().tolist(), strict=True))
         for name, images in splits.items()
     }
-    for name in splits:
-        table.add_column(name, justify="right")
-    for name in prepared.train.class_names:
-        table.add_row(Text(name), *(f"{counts[split][name]:,}" for split in splits))
-    return Group(Text(dump_yaml(settings)), table), {"experiment": settings, "counts": counts}
+    rows = [[name, *(f"{counts[split][name]:,}" for split in splits)] for name in prepared.train.class_names]
+    shown = Group(_unbroken(dump_yaml(settings)), "images", _Rows(["class", *splits], rows))
+    return shown, {"experiment": settings, "counts": counts}
 
 
 def subset_report(manifest: Manifest, dataset: Dataset) -> tuple[RenderableType, dict[str, Any]]:
     """The counts of a subset as a table with bars, and as plain data."""
     test = dict(zip(dataset.test.class_names, dataset.test.counts().tolist(), strict=True))
-    largest = max(manifest.counts.values())
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    table.add_column("train", justify="right")
-    table.add_column("")
-    table.add_column("test", justify="right")
-    for name, count in manifest.counts.items():
-        table.add_row(Text(name), f"{count:,}", "#" * max(1, round(36 * count / largest)), f"{test[name]:,}")
-    smallest = min(manifest.counts.values())
+    largest, smallest = max(manifest.counts.values()), min(manifest.counts.values())
+    rows = [
+        [name, f"{count:,}", "#" * max(1, round(36 * count / largest)), f"{test[name]:,}"]
+        for name, count in manifest.counts.items()
+    ]
     total = sum(manifest.counts.values())
     line = f"{total:,} training images; smallest over largest {smallest}:{largest} = {smallest / largest:.4g}"
     value = {
@@ -114,16 +128,12 @@ def subset_report(manifest: Manifest, dataset: Dataset) -> tuple[RenderableType,
         "ratio": smallest / largest,
         "sha256": manifest.sha256,
     }
-    return Group(table, line), value
+    return Group(_Rows(["class", "train", "", "test"], rows, left=[0, 2]), line), value
 
 
-def _confusion_matrix(results: dict[str, Any]) -> Table:
+def _confusion_matrix(results: dict[str, Any]) -> _Rows:
     names = results["classes"]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("true \\ predicted")
-    width = 16 if len(names) <= 3 else 60 // len(names)
-    for name in names:
-        table.add_column(Text(_short(name, width)), justify="right")
+    rows: list[list[str | Text]] = []
     for name, row in zip(names, results["confusion_matrix"], strict=True):
         total = sum(row)
         cells = []
@@ -131,11 +141,11 @@ def _confusion_matrix(results: dict[str, Any]) -> Table:
             share = count / total if total else 0.0
             text = f"{count:,} {share:4.0%}" if len(names) <= 5 else f"{count:,}"
             cells.append(Text(text, style=_shade(share, correct=names[column] == name)))
-        table.add_row(Text(_short(name, LONGEST_NAME)), *cells)
-    return table
+        rows.append([name, *cells])
+    return _Rows(["true \\ predicted", *names], rows, numbered=True)
 
 
-def _worst_confusions(results: dict[str, Any]) -> Table:
+def _worst_confusions(results: dict[str, Any]) -> _Rows:
     names, matrix = results["classes"], results["confusion_matrix"]
     pairs = [
         (row[column] / sum(row), row[column], names[true], names[column])
@@ -143,84 +153,179 @@ def _worst_confusions(results: dict[str, Any]) -> Table:
         for column in range(len(names))
         if column != true and sum(row)
     ]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("true")
-    table.add_column("taken for")
-    table.add_column("images", justify="right")
-    table.add_column("share", justify="right")
-    for share, count, true, predicted in sorted(pairs, reverse=True)[:10]:
-        table.add_row(Text(true), Text(predicted), f"{count:,}", f"{share:.0%}")
-    return table
+    rows = [
+        [names[true], names[predicted], f"{count:,}", f"{share:.0%}"]
+        for share, count, true, predicted in sorted(pairs, reverse=True)[:10]
+    ]
+    return _Rows(["true", "taken for", "images", "share"], rows, left=[0, 1])
 
 
-def _per_class(results: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for heading in ("train", "test", "recall", "95 % interval", "precision", "F1"):
-        table.add_column(heading, justify="right")
+def _per_class(results: dict[str, Any]) -> _Rows:
+    rows = []
     for row in results["per_class"]:
         interval = row["recall_interval"]
-        table.add_row(
-            Text(_short(row["name"], LONGEST_NAME)),
-            f"{row['train_count']:,}",
-            f"{row['support']:,}",
-            _percent(row["recall"]),
-            "-" if interval is None else f"{interval[0] * 100:.1f} to {interval[1] * 100:.1f}",
-            _percent(row["precision"]),
-            _decimal(row["f1"]),
+        rows.append(
+            [
+                row["name"],
+                f"{row['train_count']:,}",
+                f"{row['support']:,}",
+                _percent(row["recall"]),
+                "-" if interval is None else f"{interval[0] * 100:.1f} to {interval[1] * 100:.1f}",
+                _percent(row["precision"]),
+                _decimal(row["f1"]),
+            ]
         )
-    return table
+    return _Rows(["class", "train", "test", "recall", "95 % interval", "precision", "F1"], rows)
 
 
-def _scores(results: dict[str, Any]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for _ in range(2):
-        table.add_column(justify="left")
-        table.add_column(justify="right")
+def _scores(results: dict[str, Any]) -> _Rows:
     prevalence = results["prevalence"]
     baseline = "" if prevalence is None else f" (chance {_decimal(prevalence)})"
     present, classes = results["classes_present"], len(results["classes"])
-    among = "" if present == classes else f" (of {present} of {classes} classes)"
-    table.add_row("accuracy", _percent(results["accuracy"]), "AUROC", _decimal(results["auroc"]))
-    table.add_row(
-        "balanced accuracy" + among,
-        _percent(results["balanced_accuracy"]),
-        "average precision" + baseline,
-        _decimal(results["average_precision"]),
-    )
-    table.add_row("G-mean", _decimal(results["g_mean"]), "expected calibration error", _decimal(results["ece"]))
-    table.add_row("macro F1", _decimal(results["macro_f1"]), "MCC", _decimal(results["mcc"]))
-    return table
+    among = "" if present == classes else f" over {present} of {classes} classes"
+    left = [
+        ("accuracy", _percent(results["accuracy"])),
+        ("balanced accuracy" + among, _percent(results["balanced_accuracy"])),
+        ("G-mean", _decimal(results["g_mean"])),
+        ("macro F1", _decimal(results["macro_f1"])),
+    ]
+    right = [
+        ("AUROC", _decimal(results["auroc"])),
+        ("average precision" + baseline, _decimal(results["average_precision"])),
+        ("expected calibration error", _decimal(results["ece"])),
+        ("MCC", _decimal(results["mcc"])),
+    ]
+    if results.get("temperature") is not None:
+        left.append(("temperature from validation", f"{results['temperature']:.3g}"))
+        right.append(("calibration error with it", _decimal(results["ece_calibrated"])))
+    return _Rows([], [[*one, *other] for one, other in zip(left, right, strict=True)], left=[0, 2])
 
 
-def _operating_points(results: dict[str, Any]) -> Table:
+def _operating_points(results: dict[str, Any]) -> _Rows:
     rows = results["per_class"]
     rarest = results["classes"].index(results["minority"])
     commonest = max(range(len(rows)), key=lambda index: (rows[index]["train_count"], -index))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("operating point")
-    table.add_column("at")
-    for heading in (
-        f"{_short(rows[rarest]['name'], 12)} found",
-        f"{_short(rows[commonest]['name'], 12)} kept",
-        "balanced",
-    ):
-        table.add_column(Text(heading), justify="right")
+    table = []
     for name, point in results["operating_points"].items():
         label = POINT_NAMES.get(name, f"threshold {name}")
         if point is None:
-            table.add_row(label, "", "-", "-", "-")
+            table.append([label, "", "-", "-", "-"])
             continue
         parts = [f"tau {point['tau']:g}"] if "tau" in point else []
         parts += [f"p {point['threshold']:.3f}"] if "threshold" in point else []
-        table.add_row(
-            label,
-            ", ".join(parts),
-            _percent(point["recalls"][rarest]),
-            _percent(point["recalls"][commonest]),
-            _percent(point["balanced_accuracy"]),
-        )
-    return table
+        recalls = point["recalls"]
+        found, kept = _percent(recalls[rarest]), _percent(recalls[commonest])
+        table.append([label, ", ".join(parts), found, kept, _percent(point["balanced_accuracy"])])
+    headings = [f"{rows[rarest]['name']} found", f"{rows[commonest]['name']} kept", "balanced"]
+    return _Rows(["operating point", "at", *headings], table, left=[0, 1])
+
+
+def _notes(points: dict[str, Any]) -> Iterator[str]:
+    """What the operating points were asked to be, where that is not the default."""
+    prior = points["prior"]
+    if "target" in prior:
+        shares = ", ".join(f"{printable(name)} {share:.4g}" for name, share in prior["target"].items())
+        yield f"{POINT_NAMES['prior']}: for the class shares {shares}, at temperature {prior['temperature']:.3g}"
+    chosen = (points["validation"] or {}).get("threshold_by", {"name": "balanced_accuracy"})
+    if chosen["name"] != "balanced_accuracy":
+        options = ", ".join(f"{option} {value}" for option, value in chosen.items() if option != "name")
+        yield f"{POINT_NAMES['validation']}: chosen by {chosen['name']}" + (f" ({options})" if options else "")
+
+
+def _prevalences(results: dict[str, Any]) -> _Rows:
+    rarest = results["minority"]
+    (common,) = (name for name in results["classes"] if name != rarest)
+    rows = [
+        [
+            f"1 : {row['others_to_one']}",
+            _percent(row["precision"]),
+            _decimal(row["f1"]),
+            _percent(row["accuracy"]),
+            _decimal(row["average_precision"]),
+        ]
+        for row in results["prevalences"]
+    ]
+    return _Rows([f"{rarest} : {common}", "precision", "F1", "accuracy", "average precision"], rows)
+
+
+class _Rows:
+    """Rows under headings: a table where it fits the width of the terminal, else lines that name every cell.
+
+    Without headings, the cells are pairs of a score and its value. left: the columns whose cells begin at the left.
+    numbered: the headings after the first are the names of the rows; where they are too wide, numbers stand for them.
+    """
+
+    def __init__(
+        self,
+        headings: Sequence[str],
+        rows: Iterable[Sequence[str | Text]],
+        *,
+        left: Sequence[int] = (0,),
+        numbered: bool = False,
+    ) -> None:
+        self.headings = [printable(heading) for heading in headings]
+        self.rows = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        self.left = left
+        self.numbered = numbered
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        unlimited = options.update(width=1_000_000)
+        for table in self._tables():
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                yield table
+                return
+        for line in self._lines(options.max_width):
+            yield _unbroken(line)
+
+    def _tables(self) -> Iterator[Table]:
+        yield self._table(self.headings, self.rows)
+        if self.numbered:
+            numbers = [str(number) for number in range(1, len(self.rows) + 1)]
+            rows = [[Text(f"{n:>2} {row[0]}"), *row[1:]] for n, row in zip(numbers, self.rows, strict=True)]
+            yield self._table([self.headings[0], *numbers], rows)
+
+    def _table(self, headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=bool(headings))
+        for column in range(len(self.rows[0])):
+            heading = Text(headings[column]) if headings else ""
+            table.add_column(heading, justify="left" if column in self.left else "right")
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    def _lines(self, width: int) -> Iterator[str]:
+        """Each row's name, then its cells, as many to a line as `width` holds."""
+        for name, *cells in ([cell.plain for cell in row] for row in self.rows):
+            if not self.headings:
+                pairs = [name, *cells]
+                yield from (f"{score} {value}" for score, value in zip(pairs[::2], pairs[1::2], strict=True))
+                continue
+            yield name
+            line = ""
+            named = zip(self.headings[1:], cells, strict=True)
+            for item in (" ".join([heading, *cell.split()]).strip() for heading, cell in named if cell):
+                if line and len(f"  {line}, {item},") > width:
+                    yield f"  {line},"
+                    line = item
+                else:
+                    line = f"{line}, {item}" if line else item
+            yield f"  {line}"
+
+
+class _Prose:
+    """A sentence in lines that fit the width of the terminal, its words whole."""
+
+    def __init__(self, text: str, style: str = "") -> None:
+        self.text, self.style = text, style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        for line in wrap(self.text, options.max_width, break_long_words=False, break_on_hyphens=False):
+            yield _unbroken(line, self.style)
+
+
+def _unbroken(text: str, style: str = "") -> Text:
+    """`text` in the lines that it has: the terminal may wrap them, but a name or a command is copied as it is."""
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
 def _shade(share: float, *, correct: bool) -> str:
@@ -231,10 +336,6 @@ def _shade(share: float, *, correct: bool) -> str:
     base = (0, 90, 181) if correct else (220, 50, 32)
     red, green, blue = (round(255 - (255 - part) * strength) for part in base)
     return f"{'white' if strength > 0.6 else 'black'} on rgb({red},{green},{blue})"
-
-
-def _short(name: str, width: int) -> str:
-    return name if len(name) <= width else name[: max(1, width - 1)] + "~"
 
 
 def _percent(value: float | None) -> str:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Sequential
+from torch.nn import BatchNorm2d, Sequential
 
 from imbalance_cli.config import Experiment
-from imbalance_cli.data.batches import Normalisation, batch_bounds, epoch_batches, place
+from imbalance_cli.data.batches import Normalisation, place
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.errors import DivergedError, MemoryShortage, SettingError, is_out_of_memory
 from imbalance_cli.inference import find_device, predict
-from imbalance_cli.methods.augment import AUGMENTATIONS
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.optimizers import OPTIMIZERS
+from imbalance_cli.methods.posthoc import balanced_accuracy, decide
 from imbalance_cli.methods.schedules import SCHEDULES, with_warmup
-from imbalance_cli.methods.weights import class_weights
-from imbalance_cli.randomness import keyed_generator, keyed_seed
+from imbalance_cli.objectives import Objective
+from imbalance_cli.own_methods import try_loss
+from imbalance_cli.randomness import keyed_seed
+from imbalance_cli.registry import is_own
+from imbalance_cli.stages import Stage, stages
+from imbalance_cli.streams import Batch, epoch_stream
+from imbalance_cli.weight_steps import Averaged, clip, perturbed, shorten_rows
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
+    stopped_early: bool = False
 
 
 class Trainer:
@@ -39,133 +46,236 @@ class Trainer:
     def __init__(self, experiment: Experiment, model: Sequential, normalise: Normalisation, counts: Tensor) -> None:
         """counts: training images per class, int64 [classes].
 
-        Raises SettingError if the device is not there, batches of one meet batch norm, or an option of the loss
+        Raises SettingError if the device is not there, batches of one meet batch norm, or an option of a method
         does not fit the classes.
         """
-        if experiment.batch_size == 1 and any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules()):
+        if experiment.batch_size == 1 and any(isinstance(module, BatchNorm2d) for module in model.modules()):
             raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         self.experiment = experiment
         self.device = find_device(experiment.device)
         self.precision = _precision(experiment.precision, self.device)
         self.model = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = Averaged(self.model, experiment.ema) if experiment.ema > 0 else None
         self.normalise = normalise
-        self.parameters = list(self.model.parameters())
-        self.optimizer = OPTIMIZERS.bind(experiment.optimizer)
-        self.optimizer_memory: dict[str, Any] = {}
+        self.stages = list(stages(experiment, counts))
+        for stage in self.stages:
+            self._check(stage)
+        self.trained = list(self.model.parameters())
+        self.memory: dict[str, Any] = {}  # the optimizer's
+        self.best: dict[str, Any] = {}  # the epoch that early stopping goes back to
         self.progress = Progress()
-        self.loss = LOSSES.bind(experiment.loss)
-        self.counts = counts.to(self.device, torch.float32)
-        self.weights = class_weights(experiment.class_weights, counts).to(self.device, torch.float32)
-        self.loss(torch.zeros(1, len(counts), device=self.device), counts.new_zeros(1).to(self.device), self.counts)
         # The losses of the running epoch stay on the device until it ends: reading one would wait for the device.
         self.losses: list[Tensor] = []
         torch.manual_seed(keyed_seed(experiment.seed, "dropout"))
+
+    @property
+    def evaluated(self) -> Sequential:
+        """The model that counts: the averaged one if there is one."""
+        return self.model if self.averaged is None else self.averaged.model
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the running epoch belongs to; after the last epoch the last stage."""
+        return next((stage for stage in self.stages if self.progress.epoch < stage.end), self.stages[-1])
 
     def train(self, train: ImageSet, validation: ImageSet | None) -> Iterator[Progress]:
         """Train to the end of the last epoch, yielding after every step and after every epoch (then step is 0).
 
         Between two yields the run can be stopped, and `state` taken. Raises DivergedError or MemoryShortage.
         """
-        experiment, progress = self.experiment, self.progress
-        augmentations = [AUGMENTATIONS.bind(choice) for choice in experiment.augment]
-        images = place(train.images, self.device)
-        steps = len(batch_bounds(len(train), experiment.batch_size))
+        progress = self.progress
+        train = replace(train, images=place(train.images, self.device))
         try:
-            while progress.epoch < experiment.epochs:
-                order = torch.randperm(len(train), generator=keyed_generator(experiment.seed, "order", progress.epoch))
-                for batch, labels in epoch_batches(
-                    images,
-                    train.labels,
-                    order,
-                    experiment.batch_size,
-                    augmentations=augmentations,
-                    seed=experiment.seed,
-                    epoch=progress.epoch,
-                    device=self.device,
-                    start=progress.step,
-                ):
-                    rate = self._learning_rate(progress.epoch * steps + progress.step, experiment.epochs * steps)
-                    self.model.train()
-                    with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                        logits = self.model(self.normalise(batch))
-                    example_losses = self.loss(logits.float(), labels, self.counts)
-                    objective = (self.weights[labels] * example_losses).mean()
-                    self._update(objective, rate)
-                    self.losses.append(objective.detach())
+            while progress.epoch < self.stages[-1].end and not progress.stopped_early:
+                stage, epoch = self.stage, progress.epoch
+                self._enter(stage)
+                objective = Objective.of(stage, epoch, self.device, self.precision)
+                stream = epoch_stream(stage, epoch, train, self.normalise, device=self.device, start=progress.step)
+                for batch in stream:
+                    self.losses.append(self._step(objective, batch))
                     progress.step += 1
                     yield progress
-                rate = self._learning_rate((progress.epoch + 1) * steps - 1, experiment.epochs * steps)
-                progress.log.append(self._log_line(validation, rate))
-                progress.epoch, progress.step, self.losses = progress.epoch + 1, 0, []
+                self.require_finite()
+                progress.log.append(self._log_line(objective, validation))
+                self._stop_early()
+                progress.epoch, progress.step, self.losses = epoch + 1, 0, []
                 yield progress
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise MemoryShortage(
-                    f"out of memory on {self.device} with batch_size {experiment.batch_size}; "
-                    f"try --batch-size {max(2, experiment.batch_size // 2)}"
+                    f"out of memory on {self.device} with batch_size {self.experiment.batch_size}; "
+                    f"try --batch-size {max(2, self.experiment.batch_size // 2)}"
                 ) from error
             raise
 
-    def _update(self, objective: Tensor, rate: float) -> None:
-        if self.experiment.l1 > 0:
-            weights = [weight for weight in self.model.parameters() if weight.ndim > 1]
-            objective = objective + self.experiment.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
-        gradients = torch.autograd.grad(objective, self.parameters)
+    def _step(self, objective: Objective, batch: Batch) -> Tensor:
+        """Change the weights by one batch; its loss, before that, as a scalar on the device."""
+        experiment, model = objective.stage.experiment, self.model
+        losses = objective.losses(model, batch)
+        value = self._with_l1(losses.mean())
+        if experiment.sam_radius > 0:
+            # What to climb: the loss of all classes, or of the rare ones alone.
+            uphill = value if experiment.sam_classes == "all" else (losses * objective.is_rare[batch.labels]).mean()
+            climb = torch.autograd.grad(uphill, self.trained)
+            with perturbed(model, self.trained, climb, experiment.sam_radius):
+                gradients = torch.autograd.grad(self._with_l1(objective.losses(model, batch).mean()), self.trained)
+        else:
+            gradients = torch.autograd.grad(value, self.trained)
+        if experiment.gradient_clipping is not None:
+            gradients = clip(gradients, experiment.gradient_clipping)
+        steps_taken = self._steps_taken(objective.stage)
+        rate = self._learning_rate(objective.stage, steps_taken)
         with torch.no_grad():
-            self.optimizer(self.parameters, gradients, self.optimizer_memory, rate, self.experiment.weight_decay)
+            OPTIMIZERS.bind(experiment.optimizer)(self.trained, gradients, self.memory, rate, experiment.weight_decay)
+        if experiment.max_norm is not None:
+            shorten_rows(model[1].weight, experiment.max_norm)
+        if self.averaged is not None:
+            self.averaged.update(model, steps_taken)
+        return value.detach()
 
-    def _learning_rate(self, step: int, steps: int) -> float:
-        factor = float(SCHEDULES.bind(self.experiment.learning_rate_schedule)(step / steps))
-        return self.experiment.learning_rate * factor * with_warmup((step + 1) / steps, self.experiment.warmup)
+    def _with_l1(self, value: Tensor) -> Tensor:
+        if self.experiment.l1 == 0:
+            return value
+        return value + self.experiment.l1 * torch.stack([w.abs().sum() for w in self.trained if w.ndim > 1]).sum()
 
-    def _log_line(self, validation: ImageSet | None, rate: float) -> dict[str, Any]:
-        """What the finished epoch was like, `rate` being its last learning rate.
+    def _learning_rate(self, stage: Stage, steps_taken: int) -> float:
+        settings, steps = stage.experiment, sum(stage.steps)
+        factor = float(SCHEDULES.bind(settings.learning_rate_schedule)(steps_taken / steps))
+        return settings.learning_rate * factor * with_warmup((steps_taken + 1) / steps, settings.warmup)
 
-        Raises DivergedError with the first step that was not finite.
-        """
+    def _steps_taken(self, stage: Stage) -> int:
+        """Steps of the stage before this one."""
+        return sum(stage.steps[: self.progress.epoch - stage.begin]) + self.progress.step
+
+    def _check(self, stage: Stage) -> None:
+        """Raise SettingError for what does not fit the classes or the model, before anything is written."""
+        experiment, classes = stage.experiment, len(stage.counts)
+        one = torch.zeros(1, dtype=torch.int64)
+        if is_own(name := experiment.loss["name"]):
+            try_loss(LOSSES.bind(experiment.loss), name, stage.draws(stage.begin))
+        LOSSES.bind(experiment.loss)(torch.zeros(1, classes), one, stage.draws(stage.begin).float())
+        stage.class_weights(stage.begin)
+        if experiment.bias_from_prior and getattr(self.model[1], "bias", None) is None:
+            raise SettingError("bias_from_prior: a cosine classifier has no bias; leave it out")
+
+    def _enter(self, stage: Stage) -> None:
+        """Set what the stage trains; at its very beginning also what it starts from."""
+        settings = stage.experiment
+        only_classifier = settings.trainable == "classifier"
+        self.model.train()
+        self.model[0].train(not only_classifier)  # a frozen backbone keeps its batch statistics too
+        self.model[0].requires_grad_(not only_classifier)
+        self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        if (self.progress.epoch, self.progress.step) != (stage.begin, 0):
+            return
+        self.memory = {}
+        if self.averaged is not None:
+            self.model.load_state_dict(self.averaged.model.state_dict())
+        classifier: Any = self.model[1]
+        if settings.restart_classifier:
+            fresh = copy.deepcopy(classifier).cpu()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(keyed_seed(settings.seed, "classifier", stage.begin))
+                fresh.reset_parameters()
+            classifier.load_state_dict(fresh.state_dict())
+        if settings.bias_from_prior:
+            classifier.bias.data.copy_(torch.from_numpy(stage.uninformative_logits(stage.begin)))
+        if self.averaged is not None:
+            self.averaged.model.load_state_dict(self.model.state_dict())
+
+    def require_finite(self) -> None:
+        """Raise DivergedError if a loss of the running epoch or a weight is no finite number. Waits for the device."""
+        losses = torch.stack(self.losses).tolist() if self.losses else []
+        for at, loss in enumerate(losses, start=1):
+            if not math.isfinite(loss):
+                step, what = at, f"the loss was {loss}"
+                break
+        else:
+            if all(weight.isfinite().all() for weight in self.model.state_dict().values()):
+                return
+            step, what = self.progress.step, "a weight was no finite number"
+        stage = self.stage
+        rate = self._learning_rate(stage, self._steps_taken(stage) - self.progress.step + step - 1)
+        raise DivergedError(
+            f"training diverged: {what} at epoch {self.progress.epoch + 1}, step {step}, learning rate {rate:.3g}; "
+            f"try --lr {stage.experiment.learning_rate / 10:g}"
+        )
+
+    def _log_line(self, objective: Objective, validation: ImageSet | None) -> dict[str, Any]:
+        """What the finished epoch was like, with its last learning rate."""
         losses = torch.stack(self.losses).tolist()
-        epoch = self.progress.epoch
-        for step, value in enumerate(losses, start=1):
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"training diverged: the loss was {value} at epoch {epoch + 1}, step {step}, learning rate "
-                    f"{rate:.3g}; try --lr {self.experiment.learning_rate / 10:g}"
-                )
-        if not all(weight.isfinite().all() for weight in self.model.state_dict().values()):
-            raise DivergedError(
-                f"training diverged: weights are no longer finite after epoch {epoch + 1}, learning rate {rate:.3g}; "
-                f"try --lr {self.experiment.learning_rate / 10:g}"
-            )
+        stage, epoch = objective.stage, self.progress.epoch
+        rate = self._learning_rate(stage, self._steps_taken(stage) - 1)
         line = {"epoch": epoch + 1, "train_loss": sum(losses) / len(losses), "learning_rate": rate}
         if validation is None:
             return line
-        logits = predict(self.model, validation.images, self.normalise, device=self.device, precision=self.precision)
-        loss = self.loss(logits, validation.labels, self.counts.cpu())
+        logits = self.predict(validation.images)
+        loss = LOSSES.bind(stage.experiment.loss)(logits, validation.labels, objective.counts.cpu())
         hits = torch.bincount(
             validation.labels[logits.argmax(1) == validation.labels], minlength=len(validation.class_names)
         )
         recalls = [hit / n if n else None for hit, n in zip(hits.tolist(), validation.counts().tolist(), strict=True)]
-        return line | {"validation_loss": float(loss.mean()), "validation_recall": recalls}
+        line |= {"validation_loss": float(loss.mean()), "validation_recall": recalls}
+        if self.experiment.early_stopping is not None:
+            # At the corrected point, because at argmax an imbalanced model may seem to learn nothing for long.
+            corrected = decide(logits.double().numpy(), -stage.uninformative_logits(epoch))
+            line["validation_balanced_accuracy"] = balanced_accuracy(validation.labels.numpy(), corrected)
+        return line
+
+    def _stop_early(self) -> None:
+        """Keep the weights of the best epoch so far; back to them when it is too long ago, or training ends."""
+        patience, epoch = self.experiment.early_stopping, self.progress.epoch
+        if patience is None:
+            return
+        score = self.progress.log[-1]["validation_balanced_accuracy"]
+        if not self.best or score > self.best["score"]:
+            weights = {name: weight.clone() for name, weight in self.evaluated.state_dict().items()}
+            self.best = {"score": score, "epoch": epoch, "weights": weights}
+        self.progress.stopped_early = epoch - self.best["epoch"] >= patience
+        if self.progress.stopped_early or epoch + 1 == self.stages[-1].end:
+            self.evaluated.load_state_dict(self.best["weights"])
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits of uint8 images as the trained model is to be evaluated: float32 [n, classes] on the CPU."""
+        return predict(
+            self.evaluated,
+            images,
+            self.normalise,
+            device=self.device,
+            precision=self.precision,
+            flip=self.experiment.test_time_flip,
+        )
 
     def state(self) -> dict[str, Any]:
-        """Everything to go on from here: weights, optimizer, random state and progress, as plain data."""
+        """Everything to go on from here: weights, optimizer, random state and progress, as plain data.
+
+        `weights` are those to evaluate; where they are averages, or those of the best epoch, the optimizer's part
+        holds those in training.
+        """
         random_state = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random_state["cuda"] = torch.cuda.get_rng_state(self.device)
+        training: dict[str, Any] = {"memory": self.memory, "best": self.best}
+        if self.averaged is not None:
+            training["weights"] = {name: weight.cpu() for name, weight in self.model.state_dict().items()}
         return {
-            "weights": {name: weight.cpu() for name, weight in self.model.state_dict().items()},
-            "optimizer": self.optimizer_memory,
+            "weights": {name: weight.cpu() for name, weight in self.evaluated.state_dict().items()},
+            "optimizer": training,
             "random_state": random_state,
             "progress": asdict(self.progress) | {"losses": [float(loss) for loss in self.losses]},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self.model.load_state_dict(state["weights"])
-        self.optimizer_memory = {
+        training = state["optimizer"]
+        self.model.load_state_dict(training.get("weights", state["weights"]))
+        if self.averaged is not None:
+            self.averaged.model.load_state_dict(state["weights"])
+        self.memory = {
             name: value if isinstance(value, int) else [each.to(self.device) for each in value]
-            for name, value in state["optimizer"].items()
+            for name, value in training["memory"].items()
         }
+        self.best = training["best"]
         torch.set_rng_state(state["random_state"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random_state"]:
             torch.cuda.set_rng_state(state["random_state"]["cuda"], self.device)

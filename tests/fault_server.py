@@ -20,7 +20,8 @@ class Faults:
     status, failures: the first `failures` requests get only this status, None all of them. cuts: the bytes of
     body after which the first, second... connection drops. truncate: the file's bytes from here on are never
     sent. etags: of the first, second... answer, the last for all further ones. redirects: hops before the
-    file. redirect_to: an address to be sent to instead. rate: bytes a second. stall: no answer at all.
+    file. redirect_to: an address to be sent to instead. rate: bytes a second. stall: what never comes: the
+    answer, or the rest of a body that was cut or leads elsewhere.
     """
 
     status: int = 200
@@ -34,7 +35,7 @@ class Faults:
     redirects: int = 0
     redirect_to: str = ""
     rate: int = 0
-    stall: bool = False
+    stall: Literal["", "answer", "rest"] = ""
     tls: bool = False
 
 
@@ -83,13 +84,14 @@ def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
                 self.answer(number)
 
         def answer(self, number: int) -> None:
-            if faults.stall:
+            if faults.stall == "answer":
                 server.closing.wait()
                 return
             if faults.redirect_to or number < faults.redirects:
                 self.send_response(302)
                 self.send_header("Location", faults.redirect_to or f"{server.url}/hop/{number}")
                 self.end_headers()
+                self.hold()
                 return
             if faults.failures is None or number < faults.failures:
                 self.send_error(faults.status)
@@ -117,7 +119,15 @@ def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(size - start))
             self.end_headers()
             body = server.content[start : faults.truncate]
-            self.send_body(body[: faults.cuts[number]] if number < len(faults.cuts) else body)
+            if number < len(faults.cuts):
+                self.send_body(body[: faults.cuts[number]])
+                self.hold()
+            else:
+                self.send_body(body)
+
+        def hold(self) -> None:
+            if faults.stall == "rest":
+                server.closing.wait()
 
         def send_body(self, body: bytes) -> None:
             step = faults.rate // 10 or len(body) or 1

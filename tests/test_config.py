@@ -1,10 +1,15 @@
 """Settings: what a file, flags and --set make of an experiment, and how mistakes are reported."""
 
+import json
+import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line import imbalance
 
 from imbalance_cli.config import Experiment, Setting, parse_assignment, resolve
 from imbalance_cli.errors import SettingError
@@ -23,7 +28,7 @@ def complaint(*assignments: str) -> str:
 def test_defaults_hold_every_option_of_every_method() -> None:
     experiment = said()
     assert experiment.loss == {"name": "cross_entropy", "label_smoothing": 0.0}
-    assert experiment.model == {"name": "cnn", "width": 32, "dropout": 0.0}
+    assert experiment.model == {"name": "cnn", "width": 32, "dropout": 0.0, "classifier": "linear"}
     assert experiment.augment == [{"name": "crop", "padding": 4}, {"name": "flip", "probability": 0.5}]
     assert experiment.validation == 0.2
 
@@ -65,7 +70,11 @@ def test_another_method_drops_the_options_of_the_one_before(tmp_path: Path) -> N
         (["ratio=0.1"], "unknown setting 'ratio'; did you mean 'data.ratio'?"),
         (["data.ratoi=0.1"], "unknown setting 'data.ratoi'; did you mean 'data.ratio'?"),
         (["loss=focall"], "loss: unknown loss 'focall'; did you mean 'focal'?"),
-        (["loss.gamma=2"], "loss.gamma has no use with cross_entropy; it is an option of focal"),
+        (
+            ["loss.gamma=2"],
+            "loss.gamma has no use with cross_entropy; it is an option of focal, class_balanced_focal, poly_focal, "
+            "vector_scaling",
+        ),
         (["loss=focal", "loss.gamma=-1"], "loss.gamma must be at least 0; got -1"),
         (["loss=focal", "loss.gamma=.nan"], "loss.gamma must be a finite number; got nan"),
         (["loss=focal", "loss.gamma=true"], "loss.gamma must be a number; got true (quote it if you mean text)"),
@@ -117,3 +126,122 @@ def test_settings_are_checked_without_torch() -> None:
         "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Files that are refused: one process reads them all, as a user's command does, and tells what came of each.
+
+REFUSED = {
+    "C01": (
+        "epochs: 3\nlerning_rate: 0.1\n",
+        ["x.yaml:2: unknown setting 'lerning_rate'; did you mean 'learning_rate'?"],
+    ),
+    "C02": ("epochs: ten\n", ["x.yaml:1: epochs must be a whole number; got 'ten'"]),
+    "C04": (
+        "loss: on\nmodel: true\ndata:\n  dataset: true\n",
+        [
+            "x.yaml:4: data.dataset must be text (put quotes around true, false and numbers); "
+            "got true (quote it if you mean text)",
+            "x.yaml:2: model: must be a name, or a name with options as in {name: NAME, OPTION: VALUE}; "
+            "got true (quote it if you mean text)",
+            "x.yaml:1: loss: unknown loss 'on'; ",
+        ],
+    ),
+    "C06": (
+        "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")),
+        ["x.yaml, line 1: a: anchors and aliases (&, *) are not accepted; repeat the value"],
+    ),
+    "C08": (
+        "epochs: 1\nloss: !!python/object/apply:os.system [touch PWNED]\n",
+        ["x.yaml, line 2: loss: the tag tag:yaml.org,2002:python/object/apply:os.system is not accepted"],
+    ),
+    "C09": ("", ["x.yaml is empty"]),
+    "C10": ("- a\n", ["x.yaml: expected `key: value` lines, found ['a']"]),
+    "C10 text": ("hello\n", ["x.yaml: expected `key: value` lines, found 'hello'"]),
+    "C11": (b"\xff\xfe", ["x.yaml is not UTF-8 text: byte 0 cannot be read"]),
+    "C13": ("[" * 2000, ["x.yaml, line 1: nested too deep; at most 50 levels are read"]),
+    "C15": (
+        f"epochs: {'9' * 5000}\n",
+        ["x.yaml, line 1: epochs: 999999999999... (5000 characters) is out of range for a whole number (64 bits)"],
+    ),
+    "C15 64 bits": (f"epochs: {2**63}\n", ["x.yaml:1: epochs must be at most 1000000; got 9223372036854775808"]),
+    "C16": ("epochs: 1\n---\nepochs: 2\n", ["x.yaml, line 2: a second document starts; expected one document"]),
+    "C18": (
+        "epochs: 0\nbatch_size: -1\nworkers: -1\n",
+        [
+            "x.yaml:1: epochs must be at least 1; got 0",
+            "x.yaml:2: batch_size must be at least 1; got -1",
+            "x.yaml:3: unknown setting 'workers'",
+        ],
+    ),
+    "C19": ("seed: 010\n", ["x.yaml, line 1: seed: to some YAML readers 010 is octal; write 10, or quote a text"]),
+    "C19 time": ("epochs: 1:30\n", ["x.yaml, line 1: epochs: to some YAML readers 1:30 is a time; write one number"]),
+    "C22": (
+        "loss: {name: cross_entropy, gamma: 2}\n",
+        ["x.yaml:1: loss.gamma has no use with cross_entropy; it is an option of "],
+    ),
+    "C22 at the top": ("gamma: 2\n", ["x.yaml:1: unknown setting 'gamma'; did you mean 'loss.gamma'?"]),
+}
+
+READ_THEM_ALL = """
+import contextlib, io, json, os, sys, time
+from pathlib import Path
+from imbalance_cli.cli import app
+told = {}
+for folder in sorted(Path().iterdir()):
+    os.chdir(folder)
+    began, before, errors = time.monotonic(), sorted(os.listdir()), io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        code = app(["train", "x.yaml", "-o", "R"], standalone_mode=False, prog_name="imbalance")
+    left = sorted(set(os.listdir()) - set(before))
+    heavy = sorted({"torch", "numpy"} & set(sys.modules))
+    told[folder.name] = [code, errors.getvalue().splitlines(), left, heavy, time.monotonic() - began]
+    os.chdir("..")
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """Of each refused file what `imbalance train x.yaml` does: exit code, errors, what it left, imports, seconds."""
+    root = tmp_path_factory.mktemp("refused")
+    for name, (content, _) in REFUSED.items():
+        (root / name).mkdir()
+        (root / name / "x.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    for name in ("C20 missing", "C20 folder", "C20 pipe"):
+        (root / name).mkdir()
+    (root / "C20 folder" / "x.yaml").mkdir()
+    os.mkfifo(root / "C20 pipe" / "x.yaml")
+    done = subprocess.run([sys.executable, "-c", READ_THEM_ALL], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.mark.fault("C01", "C02", "C04", "C06", "C08", "C09", "C10", "C11")
+@pytest.mark.fault("C13", "C15", "C16", "C18", "C19", "C20", "C22")
+@pytest.mark.parametrize("case", [*REFUSED, "C20 missing", "C20 folder", "C20 pipe"])
+def test_a_file_that_is_wrong_is_refused_at_once_with_every_reason(told: dict[str, list[Any]], case: str) -> None:
+    code, errors, left, heavy, seconds = told[case]
+    wanted = {
+        "C20 missing": ["there is no file x.yaml"],
+        "C20 folder": ["x.yaml is a folder; expected a YAML file"],
+        "C20 pipe": ["x.yaml is not a regular file; expected a YAML file"],
+    }.get(case) or REFUSED[case][1]
+    assert code == 2 and left == [] and heavy == [] and seconds < 2
+    assert len(errors) == len(wanted), errors
+    for line, words in zip(errors, wanted, strict=True):
+        assert line.startswith(f"error: {words}")
+
+
+@pytest.mark.fault("C03", "C21")
+def test_the_run_records_each_value_and_who_said_it(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("learning_rate: 1e-3\nepochs: 5\nmodel: {name: cnn, width: 4}\n")
+    flags = ["-d", image_folder, "--data-dir", image_folder / "cache", "--image-size", 16, "--device", "cpu"]
+    imbalance("train", "x.yaml", *flags, "--epochs", 1, "-o", "R", "-q")
+    assert "learning_rate: 0.001\n" in (tmp_path / "R" / "config.yaml").read_text()
+    assert "epochs: 1\n" in (tmp_path / "R" / "config.yaml").read_text()
+    (session,) = json.loads((tmp_path / "R" / "environment.json").read_text())
+    sources = session["settings_from"]
+    assert (sources["learning_rate"], sources["epochs"], sources["model.width"]) == ("x.yaml:1", "--epochs", "x.yaml:3")

@@ -3,6 +3,9 @@
 import hashlib
 import os
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from imbalance_cli.data import image_cache
+from imbalance_cli.data import decode as decode_module
 from imbalance_cli.data.decode import (
     BadImage,
     Content,
@@ -20,8 +23,8 @@ from imbalance_cli.data.decode import (
     decode_files,
     default_image_size,
     is_image,
-    printable,
 )
+from imbalance_cli.errors import printable
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 
@@ -39,6 +42,7 @@ def conversions(path: Path) -> tuple[str, ...]:
     return content.conversions
 
 
+@pytest.mark.fault("D13")
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "GIF"])
 def test_formats_are_told_apart_by_content_not_by_suffix(tmp_path: Path, format: str) -> None:
     flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
@@ -62,6 +66,7 @@ def test_the_digest_is_the_sha256_of_the_file(tmp_path: Path) -> None:
     assert isinstance(content, Content) and content.digest == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.fault("D14")
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
     wide = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     expected = np.repeat((wide / 257)[..., None], 3, axis=2)
@@ -81,6 +86,7 @@ def test_float_grey_is_read_from_0_to_1_and_refused_outside(tmp_path: Path) -> N
         assert isinstance(content, BadImage) and "0 to 1" in str(content)
 
 
+@pytest.mark.fault("D15")
 def test_grey_palette_1_bit_and_cmyk_become_rgb_and_say_so(tmp_path: Path) -> None:
     grey = Image.fromarray(RANDOM[..., 0])
     grey.save(tmp_path / "grey.png")
@@ -101,6 +107,7 @@ def test_grey_palette_1_bit_and_cmyk_become_rgb_and_say_so(tmp_path: Path) -> No
     assert "CMYK" in conversions(tmp_path / "cmyk.jpg")[0]
 
 
+@pytest.mark.fault("D15")
 def test_transparency_is_composed_on_white(tmp_path: Path) -> None:
     alpha = np.linspace(0, 255, 256).astype(np.uint8).reshape(16, 16, 1)
     Image.fromarray(np.concatenate([RANDOM, alpha], axis=2)).save(tmp_path / "rgba.png")
@@ -121,6 +128,7 @@ def test_transparency_is_composed_on_white(tmp_path: Path) -> None:
     assert decode(tmp_path / "key.png")[0].min() == 255
 
 
+@pytest.mark.fault("D16")
 def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the first row is the right-hand side
@@ -129,6 +137,7 @@ def test_exif_orientation_turns_the_image_upright(tmp_path: Path) -> None:
         assert np.array_equal(decode(tmp_path / name)[0], np.rot90(RANDOM, -1)), name
 
 
+@pytest.mark.fault("D17")
 def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
     colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     frames = [Image.new("RGB", (16, 16), colour) for colour in colours]
@@ -178,6 +187,16 @@ def test_truncated_images_are_bad_and_leave_nothing_on_stderr(
     assert capfd.readouterr() == ("", "")
 
 
+def test_pillow_logs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(RANDOM).save(tmp_path / "a.tif")
+    whole = (tmp_path / "a.tif").read_bytes()
+    samples = struct.pack("<HHI", 277, 3, 1)  # the tag of the samples per pixel: one short number
+    assert whole.count(samples) == 1
+    (tmp_path / "a.tif").write_bytes(whole.replace(samples + b"\x03\x00", samples + b"\x03\x88"))
+    assert isinstance(decode(tmp_path / "a.tif")[1], BadImage)
+    assert caplog.messages == []
+
+
 def test_damaged_bytes_never_escape_as_an_exception(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     for format in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"):
@@ -215,6 +234,7 @@ def bomb(path: Path, side: int = 20_000) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
+@pytest.mark.fault("D18")
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     bomb(tmp_path / "bomb.png")
     limit = Image.MAX_IMAGE_PIXELS
@@ -222,6 +242,50 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
     assert isinstance(content, BadImage)
     assert "400000000" in str(content) and "limit is 100000000" in str(content)
     assert Image.MAX_IMAGE_PIXELS == limit
+
+
+# The most memory that this process has held, in MiB; `resource` would count that of the process that started it.
+PEAK_MEMORY = (
+    "from pathlib import Path; peak_memory = lambda: "
+    "int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024"
+)
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+
+
+@needs_proc
+@pytest.mark.fault("D18")
+def test_a_decompression_bomb_takes_no_memory_and_pillow_says_nothing(tmp_path: Path) -> None:
+    bomb(tmp_path / "bomb.png")
+    code = (
+        f"{PEAK_MEMORY}; import sys, numpy as np\n"
+        "from imbalance_cli.data.decode import ImageFile, decode_files, default_image_size\n"
+        "folder, files = Path(sys.argv[1]), [ImageFile('bomb.png', 0, 0)]\n"
+        "default_image_size(folder, files, lambda _: None)\n"
+        "print(decode_files(folder, files, [np.zeros((3, 32, 32), np.uint8)])[0])\n"
+        "print(peak_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    reason, mebibytes = done.stdout.splitlines()
+    assert "the limit is" in reason and float(mebibytes) < 200 and done.stderr == ""
+
+
+def test_large_images_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[int] = []
+
+    def watched(image: Image.Image) -> tuple[Image.Image, list[str]]:
+        running.append(1)
+        time.sleep(0.01)
+        assert len(running) == 1
+        running.pop()
+        return image, []
+
+    monkeypatch.setattr(decode_module, "_LARGE", 0)
+    monkeypatch.setattr(decode_module, "_CHUNK", 1)
+    monkeypatch.setattr(decode_module, "_to_rgb", watched)
+    Image.fromarray(RANDOM).save(tmp_path / "a.png")
+    pixels = [np.zeros((3, 16, 16), np.uint8) for _ in range(8)]
+    found = decode_files(tmp_path, [ImageFile("a.png", 10_000, 0)] * 8, pixels)
+    assert all(isinstance(content, Content) for content in found)
 
 
 def test_many_files_keep_their_order_across_threads(tmp_path: Path) -> None:
@@ -254,125 +318,6 @@ def test_the_default_size_is_a_usual_one_not_above_the_median(tmp_path: Path, si
 def test_the_default_size_keeps_many_images_within_a_gibibyte(tmp_path: Path) -> None:
     Image.new("RGB", (500, 500)).save(tmp_path / "a.png")
     assert default_image_size(tmp_path, [ImageFile("a.png", 0, 0)] * 20_000, print) == 128
-
-
-# ------------------------------------------------------------------------------------------------ the cache
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for value in range(4):
-        Image.new("RGB", (16, 16), (value, 0, 0)).save(folder / f"{value}.png")
-    return folder
-
-
-def listed(folder: Path) -> list[ImageFile]:
-    facts = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
-    return [ImageFile(name, stat.st_size, stat.st_mtime_ns) for name, stat in facts]
-
-
-def read(folder: Path, files: list[ImageFile] | None = None, size: int = 16) -> tuple[list[int], list[str]]:
-    """The red value of each image, and what was said."""
-    said: list[str] = []
-    cache = folder.parent / "cache" / "a.images"
-    pixels, contents = image_cache.read_images(folder, files or listed(folder), size, path=cache, notice=said.append)
-    assert len(pixels) == sum(isinstance(content, Content) for content in contents)
-    return pixels[:, 0, 0, 0].tolist(), said
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were really decoded."""
-    names: list[str] = []
-
-    def watched(root: Path, files: list[ImageFile], into: list[NDArray[np.uint8]]) -> list[Content | BadImage]:
-        names.extend(file.name for file in files)
-        return decode_files(root, files, into)
-
-    monkeypatch.setattr(image_cache, "decode_files", watched)
-    return names
-
-
-def test_unchanged_files_are_decoded_once(photos: Path, decoded: list[str]) -> None:
-    first = read(photos)
-    assert len(decoded) == 4
-    assert read(photos) == first == ([0, 1, 2, 3], [])
-    assert len(decoded) == 4
-
-
-def test_changed_and_new_files_are_decoded_again_and_vanished_ones_dropped(photos: Path, decoded: list[str]) -> None:
-    read(photos)
-    decoded.clear()
-    (photos / "0.png").unlink()
-    Image.new("RGB", (16, 16), (99, 0, 0)).save(photos / "2.png")
-    os.utime(photos / "2.png", ns=(1, 1))
-    Image.new("RGB", (16, 16), (7, 0, 0)).save(photos / "1b.png")
-    assert read(photos)[0] == [1, 7, 99, 3]
-    assert decoded == ["1b.png", "2.png"]
-    decoded.clear()
-    assert read(photos)[0] == [1, 7, 99, 3]
-    assert decoded == []
-
-
-def test_the_cache_follows_the_order_asked_for(photos: Path, decoded: list[str]) -> None:
-    read(photos)
-    assert read(photos, files=listed(photos)[::-1])[0] == [3, 2, 1, 0]
-    assert len(decoded) == 4
-
-
-def test_bad_files_are_tried_again_and_the_good_ones_are_not(photos: Path, decoded: list[str]) -> None:
-    (photos / "1.png").write_text("hi")
-    assert read(photos)[0] == [0, 2, 3]
-    decoded.clear()
-    assert read(photos)[0] == [0, 2, 3]
-    assert decoded == ["1.png"]
-
-
-@pytest.mark.parametrize("place", [0, 5, 200, -40, -1])
-def test_a_damaged_cache_is_noticed_and_rebuilt(photos: Path, place: int) -> None:
-    read(photos)
-    (cache,) = (photos.parent / "cache").iterdir()
-    data = bytearray(cache.read_bytes())
-    data[place] ^= 1
-    cache.write_bytes(data)
-    values, said = read(photos)
-    assert values == [0, 1, 2, 3]
-    assert "damaged" in said[0]
-    assert read(photos) == ([0, 1, 2, 3], [])
-
-
-@pytest.mark.parametrize("length", [0, 10, 300])
-def test_a_truncated_cache_is_noticed_and_rebuilt(photos: Path, length: int) -> None:
-    read(photos)
-    (cache,) = (photos.parent / "cache").iterdir()
-    cache.write_bytes(cache.read_bytes()[:length])
-    values, said = read(photos)
-    assert values == [0, 1, 2, 3] and "damaged" in said[0]
-
-
-def test_a_cache_of_another_size_is_not_used(photos: Path) -> None:
-    read(photos)
-    assert read(photos, size=24) == ([0, 1, 2, 3], [])
-
-
-def test_a_cache_that_cannot_be_written_is_said_and_no_error(photos: Path) -> None:
-    (photos.parent / "cache").write_text("a file where the folder should be")
-    values, said = read(photos)
-    assert values == [0, 1, 2, 3]
-    assert any("cannot write" in line and "decoded again" in line for line in said)
-
-
-def test_the_cache_keeps_names_that_are_not_utf_8(photos: Path, decoded: list[str]) -> None:
-    name = os.fsdecode(b"\xff.png")
-    try:
-        Image.new("RGB", (16, 16), (9, 0, 0)).save(photos / "x.png")
-        (photos / "x.png").rename(photos / name)
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    assert read(photos)[0] == read(photos)[0] == [0, 1, 2, 3, 9]
-    assert len(decoded) == 5
 
 
 def test_printable_escapes_what_would_break_a_line_or_an_encoding() -> None:

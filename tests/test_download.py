@@ -21,6 +21,7 @@ from imbalance_cli.data import download
 from imbalance_cli.data.download import Notice, Progress, fetch
 from imbalance_cli.errors import NetworkError, SettingError, WriteError
 
+WAITS = download.BACKOFF * (2**download.RETRIES - 1)  # seconds between attempts, of which the tests wait a hundredth
 CONTENT = random.Random(0).randbytes(300_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 OTHER = random.Random(1).randbytes(300_000)
@@ -57,6 +58,7 @@ class Target:
         """The error of a fetch that must fail with nothing left that could be taken for the file."""
         with pytest.raises(NetworkError) as failure:
             self.fetch(*urls, timeout=timeout)
+        assert failure.value.exit_code == 5
         assert "\n" not in str(failure.value)
         assert set(os.listdir(self.path.parent)) <= {self.part.name}
         return str(failure.value)
@@ -90,12 +92,14 @@ def test_a_download_arrives_whole_and_tells_how_far_it_is(target):
 # Where there is no server or no network
 
 
+@pytest.mark.fault("N01")
 def test_a_refused_connection_names_the_place_and_how_to_go_on(target):
     error = target.refused("http://127.0.0.1:9/file.tar.gz")
     assert "127.0.0.1:9 refused" in error and "http://127.0.0.1:9/file.tar.gz" in error
-    assert "--mirror" in error
+    assert "the same command tries again" in error and "--mirror" in error
 
 
+@pytest.mark.fault("N02")
 def test_an_unknown_host_is_named(target, monkeypatch):
     def unknown(*args, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -105,7 +109,7 @@ def test_an_unknown_host_is_named(target, monkeypatch):
 
 
 def test_a_silent_server_is_left_after_the_timeout(target):
-    with FaultServer(CONTENT, stall=True) as server:
+    with FaultServer(CONTENT, stall="answer") as server:
         assert "no answer within 0.05 s" in target.refused(server.url, timeout=0.05)
     assert len(server.requests) == 4
 
@@ -137,6 +141,7 @@ def test_a_timeout_is_a_number_of_seconds(target, timeout):
 # Where the server answers something else
 
 
+@pytest.mark.fault("N03")
 def test_a_missing_file_is_not_asked_for_twice(target):
     with FaultServer(CONTENT, status=404, failures=None) as server:
         error = target.refused(f"{server.url}/file.tar.gz")
@@ -144,6 +149,7 @@ def test_a_missing_file_is_not_asked_for_twice(target):
     assert len(server.requests) == 1
 
 
+@pytest.mark.fault("N04")
 def test_a_passing_server_error_is_tried_again(target):
     with FaultServer(CONTENT, status=500, failures=2) as server:
         target.fetch(server.url)
@@ -152,13 +158,15 @@ def test_a_passing_server_error_is_tried_again(target):
     assert len(server.requests) == 3
 
 
+@pytest.mark.fault("N05")
 def test_a_lasting_server_error_ends_after_four_attempts(target):
     with FaultServer(CONTENT, status=500, failures=None) as server:
         error = target.refused(server.url)
     assert "HTTP 500" in error and "4 attempts" in error
-    assert len(server.requests) == 4
+    assert len(server.requests) == 4 and WAITS < 60
 
 
+@pytest.mark.fault("N11")
 def test_a_login_page_is_not_taken_for_the_file(target):
     with FaultServer(b"<html>Log in!</html>", content_type="text/html; charset=utf-8") as server:
         assert "got text/html" in target.refused(server.url)
@@ -176,12 +184,20 @@ def test_another_file_of_the_same_size_is_refused(target):
     assert not target.part.exists()
 
 
+@pytest.mark.fault("N07")
 def test_a_file_without_length_that_ends_early_is_refused(target):
     with FaultServer(CONTENT, truncate=150_000, length=False) as server:
         error = target.refused(server.url)
-    assert "HTTP 416" in error and "the size differs" in error
+    assert "HTTP 416" in error and "the size differs; expected a file of 300000 bytes" in error
 
 
+def test_a_file_that_ends_before_its_length_is_refused(target):
+    with FaultServer(CONTENT, truncate=150_000) as server:
+        error = target.refused(server.url)
+    assert "the size differs; expected a file of 300000 bytes" in error
+
+
+@pytest.mark.fault("N07")
 def test_a_file_without_length_or_ranges_that_ends_early_is_refused(target):
     with FaultServer(CONTENT, truncate=150_000, length=False, ranges="ignored") as server:
         assert "got 150000 of the expected 300000 bytes in 4 attempts" in target.refused(server.url)
@@ -203,11 +219,21 @@ def test_when_every_mirror_fails_each_is_named(target):
 # Slow and broken connections
 
 
+@pytest.mark.fault("N09")
 def test_a_slow_server_is_waited_for_while_bytes_come(target):
-    with FaultServer(CONTENT, rate=600_000) as server:
-        target.fetch(server.url, timeout=0.3)
+    with FaultServer(CONTENT, rate=300_000) as server:
+        target.fetch(server.url, timeout=0.8)  # and all of it takes longer
     assert target.arrived()
     assert len(target.progress) > 4
+    assert not target.notices
+
+
+def test_a_connection_that_falls_silent_is_left_and_continued(target):
+    with FaultServer(CONTENT, cuts=[100_000], stall="rest") as server:
+        target.fetch(server.url, timeout=0.1)
+    assert target.arrived()
+    assert target.said("no answer within 0.1 s at 100000 of 300000 bytes; retry 1/3")
+    assert target.said("continuing at 100000")
 
 
 def test_a_dropped_connection_is_continued(target):
@@ -225,6 +251,7 @@ def test_a_connection_that_drops_often_ends_well_while_bytes_come(target):
     assert target.arrived()
 
 
+@pytest.mark.fault("N16")
 def test_a_file_that_changes_between_two_connections_starts_again(target):
     with FaultServer(CONTENT, cuts=[100_000], etags=['"1"', '"2"']) as server:
         target.fetch(server.url)
@@ -232,9 +259,18 @@ def test_a_file_that_changes_between_two_connections_starts_again(target):
     assert target.said("changed on the server; starting again")
 
 
+def test_a_file_that_changes_in_secret_between_two_connections_is_fetched_again(target, monkeypatch):
+    with FaultServer(OTHER, cuts=[100_000], etags=[""]) as server:
+        monkeypatch.setattr(time, "sleep", lambda seconds: setattr(server, "content", CONTENT))
+        target.fetch(server.url)
+    assert target.arrived()
+    assert target.said("differs from its checksum; downloading again")
+
+
 # A partial file from an earlier run
 
 
+@pytest.mark.fault("N12")
 def test_a_partial_file_is_continued(target):
     target.has_part(CONTENT[:100_000])
     with FaultServer(CONTENT) as server:
@@ -252,6 +288,7 @@ def test_a_partial_file_of_something_else_is_replaced(target):
     assert target.said("differs from its checksum; downloading again")
 
 
+@pytest.mark.fault("N13")
 def test_a_server_without_ranges_sends_the_whole_file(target):
     target.has_part(CONTENT[:100_000])
     with FaultServer(CONTENT, ranges="ignored") as server:
@@ -260,15 +297,35 @@ def test_a_server_without_ranges_sends_the_whole_file(target):
     assert target.said("server restarted the file")
 
 
+@pytest.mark.fault("N14")
 def test_another_range_than_asked_for_is_refused(target):
     target.has_part(CONTENT[:100_000])
     with FaultServer(CONTENT, ranges="wrong") as server:
-        assert "Content-Range 'bytes 100001-299999/300000'" in target.refused(server.url)
-    with FaultServer(CONTENT) as server:
-        target.fetch(server.url)
+        error = target.refused(server.url)
+        assert "Content-Range 'bytes 100001-299999/300000'" in error and "discarded the 100000 bytes so far" in error
+        target.fetch(server.url)  # without a part there is no range to be wrong
     assert target.arrived()
 
 
+def test_a_server_that_refuses_every_range_is_asked_for_the_whole_file_by_the_next_run(target):
+    target.has_part(OTHER[:100_000])
+    with FaultServer(CONTENT[:100_000]) as server:
+        assert "HTTP 416" in target.refused(server.url)
+    assert not target.part.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links and pipes for everyone")
+@pytest.mark.parametrize("make", [lambda part: part.symlink_to("../precious"), os.mkfifo, os.mkdir])
+def test_a_link_pipe_or_folder_in_place_of_the_partial_file_is_not_written_to(target, tmp_path, make):
+    (tmp_path / "precious").write_bytes(bytes(400_000))
+    target.part.parent.mkdir()
+    make(target.part)
+    with pytest.raises(WriteError, match="it is no plain file; remove it"):
+        target.fetch("http://127.0.0.1:9")
+    assert (tmp_path / "precious").read_bytes() == bytes(400_000)
+
+
+@pytest.mark.fault("N15")
 def test_a_partial_file_that_is_too_long_starts_again(target):
     target.has_part(bytes(400_000))
     with FaultServer(CONTENT) as server:
@@ -286,6 +343,7 @@ def test_a_partial_file_that_is_complete_needs_no_request(target):
 # A file that is already there
 
 
+@pytest.mark.fault("N26")
 def test_an_intact_file_means_no_request(target):
     with FaultServer(CONTENT) as server:
         target.fetch(server.url)
@@ -296,6 +354,7 @@ def test_an_intact_file_means_no_request(target):
     assert target.arrived() and target.path.stat().st_mtime_ns == before
 
 
+@pytest.mark.fault("N27")
 def test_one_flipped_bit_means_a_new_download(target):
     target.path.parent.mkdir()
     target.path.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
@@ -305,24 +364,62 @@ def test_one_flipped_bit_means_a_new_download(target):
     assert target.said("differs from its checksum; downloading again")
 
 
+@pytest.mark.fault("N28")
+def test_an_intact_file_needs_no_network_at_all(target, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise AssertionError("an attempt to reach the network")
+
+    target.path.parent.mkdir()
+    target.path.write_bytes(CONTENT)
+    monkeypatch.setattr(socket, "socket", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    target.fetch("http://no-such-host.invalid/file.tar.gz")
+    assert target.arrived()
+    assert target.said("already complete, verified")
+
+
 # Redirects and https
 
 
+@pytest.mark.fault("N17")
 def test_redirects_are_followed(target):
     with FaultServer(CONTENT, redirects=3) as server:
         target.fetch(server.url)
     assert target.arrived()
 
 
+@pytest.mark.fault("N18")
 def test_a_redirect_loop_ends(target):
     with FaultServer(CONTENT, redirects=10**6) as server:
         assert "too many redirects" in target.refused(server.url)
     assert len(server.requests) < 20
 
 
-def test_a_redirect_to_a_local_file_is_refused(target):
-    with FaultServer(CONTENT, redirect_to="file:///etc/passwd") as server:
-        assert "refused the redirect to 'file:///etc/passwd'" in target.refused(server.url)
+@pytest.mark.parametrize(
+    "elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1:9/x", "http://127.0.0.1:99999/", "http://me:pw@127.0.0.1/"]
+)
+def test_a_redirect_to_what_is_no_web_address_is_refused(target, elsewhere):
+    with FaultServer(CONTENT, redirect_to=elsewhere) as server:
+        assert f"refused the redirect to {elsewhere!r}" in target.refused(server.url)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("nonsense", ["http://[", "http://" + "x" * 60_000 + "/", "http://\u00ff.invalid/"])
+def test_a_redirect_to_nonsense_is_refused_in_one_line(target, nonsense):
+    with FaultServer(CONTENT, redirect_to=nonsense) as server:
+        target.refused(server.url)
+    assert len(server.requests) == 1
+
+
+def test_a_failure_behind_a_redirect_names_the_place_that_failed(target):
+    with FaultServer(CONTENT, redirect_to="http://127.0.0.1:9/elsewhere") as server:
+        assert "http://127.0.0.1:9/elsewhere: 127.0.0.1:9 refused the connection" in target.refused(server.url)
+
+
+def test_the_body_of_a_redirect_is_not_waited_for(target):
+    with FaultServer(CONTENT, redirects=1, stall="rest") as server:
+        target.fetch(server.url, timeout=5.0)
+    assert target.arrived() and not target.notices
 
 
 def test_https_works_with_a_trusted_certificate(target, monkeypatch):
@@ -332,12 +429,14 @@ def test_https_works_with_a_trusted_certificate(target, monkeypatch):
     assert target.arrived()
 
 
+@pytest.mark.fault("N21")
 def test_an_untrusted_certificate_is_refused(target):
     with FaultServer(CONTENT, tls=True) as server:
-        assert "certificate" in target.refused(server.url)
-    assert not server.requests
+        assert "the certificate cannot be trusted" in target.refused(server.url)
+    assert not server.requests  # nor was it asked without https, or unverified
 
 
+@pytest.mark.fault("N19")
 def test_https_is_never_left_for_http(target, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with FaultServer(CONTENT) as plain, FaultServer(CONTENT, tls=True, redirect_to=plain.url) as server:
@@ -348,24 +447,30 @@ def test_https_is_never_left_for_http(target, monkeypatch):
 # The disk
 
 
+@pytest.mark.fault("N22")
 def test_too_little_room_is_said_beforehand(target, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=150_000))
     with FaultServer(CONTENT) as server, pytest.raises(WriteError) as failure:
         target.fetch(server.url)
+    assert failure.value.exit_code == 6
     assert f"{target.path.parent} needs 0.3 MiB" in str(failure.value) and "free 0.1 MiB" in str(failure.value)
     assert not server.requests and not os.listdir(target.path.parent)
 
 
+@pytest.mark.fault("N22")
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 def test_a_disk_that_fills_up_keeps_what_has_come(target):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
     with FaultServer(CONTENT) as server:
         result = _fetch_in_another_process(target, server.url, before=limit)
         _, error = result.communicate(timeout=20)
-        assert "WriteError: cannot write" in error and target.part.name in error
+        assert f"WriteError: cannot write {target.part}: " in error
+        assert f"; {target.part.parent} needs 0.1 MiB for {target.path.name}, free " in error
+        assert f"200000 bytes so far are kept in {target.part.name}" in error
+        assert os.listdir(target.part.parent) == [target.part.name]
         target.fetch(server.url)
     assert target.arrived()
-    assert target.said("continuing at")
+    assert target.said("continuing at 200000")
 
 
 def test_a_file_in_place_of_the_folder_is_a_write_error(target):
@@ -396,6 +501,7 @@ def _wait_for(condition, seconds=10.0):
         time.sleep(0.01)
 
 
+@pytest.mark.fault("N24")
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
 def test_two_downloads_at_once_fetch_each_byte_once(target):
     with FaultServer(CONTENT, rate=600_000) as server:
@@ -430,6 +536,7 @@ def test_a_download_that_waited_for_a_file_since_replaced_waits_for_its_successo
     assert all("waiting for another download" in notice for notice in target.notices)
 
 
+@pytest.mark.fault("N25")
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 def test_a_killed_download_blocks_nobody_and_is_continued(target):
     with FaultServer(CONTENT, rate=300_000) as server:
@@ -440,3 +547,16 @@ def test_a_killed_download_blocks_nobody_and_is_continued(target):
         target.fetch(server.url)
     assert target.arrived()
     assert target.said("continuing at") and not target.said("waiting")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.fault("N25")
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_download_killed_when_all_has_come_needs_no_request(target, call):
+    killed = f"import os, signal; os.{call} = lambda *args: os.kill(os.getpid(), signal.SIGKILL)"
+    with FaultServer(CONTENT) as server:
+        _fetch_in_another_process(target, server.url, before=killed).communicate(timeout=20)
+        assert os.listdir(target.path.parent) == [target.part.name]
+        target.fetch(server.url)
+    assert target.arrived()
+    assert len(server.requests) == 1

@@ -14,16 +14,28 @@ PACKAGE = Path(imbalance_cli.__file__).parent
 # A module imports only from lines above its own.
 LEVELS = """
 __init__ errors lazy data.__init__ methods.__init__
-blocks files metrics randomness registry strict_yaml data.decode data.image_set
-drawing models runs data.download data.image_cache data.listing data.manifest data.shapes methods.augment \
-    methods.losses methods.optimizers methods.posthoc methods.schedules methods.weights
+blocks files metrics randomness registry strict_yaml weight_steps data.decode data.image_set
+setting_problems drawing models own_methods prevalence runs data.download data.image_cache data.listing \
+    data.manifest data.shapes \
+    methods.augment.form methods.augment.operations methods.augment.strength methods.calibration methods.criteria \
+    methods.losses.form methods.losses.priors methods.losses.slopes methods.mixing methods.optimizers \
+    methods.resampling methods.samplers methods.schedules methods.weights
+data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion methods.augment.policies \
+    methods.losses.odds methods.posthoc
+methods.losses.classic
+methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \
+    methods.losses.rivals methods.losses.smoothing methods.refits
+methods.augment.__init__ methods.losses.__init__
 config loss_curves plots data.batches data.cifar data.folder data.subset
-checkpoints inference data.sources
-evaluation experiment_data training
+checkpoints combinations inference method_effects stages data.sources
+catalogue evaluation experiment_data streams
+catalogue_report objectives
+refitting training
 experiments figures reports
 cli.output cli.parsing
-cli.progress
-cli.download cli.evaluate cli.make_subset cli.plot_loss cli.train
+cli.progress cli.stopping
+cli.download cli.evaluate cli.make_subset cli.plot_loss cli.refit cli.train
+cli.methods
 cli.main
 cli.__init__
 __main__

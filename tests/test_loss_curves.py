@@ -2,11 +2,16 @@
 
 import csv
 import math
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import complaint, imbalance, shell
 from torch import Tensor
 
 from imbalance_cli.drawing import save_figure
@@ -174,3 +179,85 @@ def test_nothing_to_draw_is_an_error_that_says_what_to_give(tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(WriteError):
         write_csv([focal_curve(1)], tmp_path / "absent" / "f.csv")
+
+
+def test_a_terminal_with_no_room_for_a_panel_gets_the_names() -> None:
+    curves = [focal_curve(gamma) for gamma in (0, 2)]
+    assert draw_in_terminal(curves, width=10).plain == "CE (gamma = 0)\nfocal, gamma = 2"
+
+
+# The command
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.fault("P01", "P05", "P07")
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--gamma", -1], "--gamma must be at least 0; got -1.0"),
+        (["--gamma", "nan"], "--gamma must be a finite number; got nan"),
+        (["-o", "f.xyz"], "cannot draw f.xyz: it has the suffix '.xyz'; known: .png, .svg, .pdf"),
+        (["--show"], "unknown option --show"),  # no window is ever opened
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_anything_is_written(
+    args: list[object], message: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imbalance_cli.loss_curves.curves_of", None)  # nor is anything computed
+    assert complaint("plot-loss", *args).startswith(message)
+    assert not list(empty_folder.iterdir())
+
+
+@pytest.mark.fault("P03")
+def test_no_gamma_and_fifty_gammas_are_drawn(empty_folder: Path) -> None:
+    assert "a focal, gamma = 2" in imbalance("plot-loss", "-q").stdout
+    shown = imbalance("plot-loss", "--gamma", *range(1, 51), "-o", "many.png", "-q").stdout
+    assert all(re.search(rf"focal, gamma = {gamma}\b", shown) for gamma in range(1, 51))
+    assert (empty_folder / "many.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.fault("P06")
+def test_a_figure_that_cannot_be_written_is_named(empty_folder: Path) -> None:
+    assert complaint("plot-loss", "-o", "/proc/x.png", "-q", exit_code=6).startswith("cannot write /proc/x.png: ")
+    assert "cannot write no/f.csv" in complaint("plot-loss", "--csv", "no/f.csv", "-q", exit_code=6)
+
+
+@pytest.mark.fault("P09")
+@pytest.mark.parametrize("flags", [["-o", "f.png"], ["-o", "new.png", "--csv", "f.png"]])
+def test_a_file_in_the_way_stays_as_it_is(flags: list[str], empty_folder: Path) -> None:
+    (empty_folder / "f.png").write_text("precious")
+    told = complaint("plot-loss", *flags, exit_code=4)
+    assert told == "f.png exists; choose another name, or replace it with --overwrite"
+    assert [path.read_text() for path in empty_folder.iterdir()] == ["precious"]
+
+
+@pytest.mark.fault("P11")
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_the_same_command_twice_gives_the_same_bytes(suffix: str, empty_folder: Path) -> None:
+    for name in ("first", "second"):
+        imbalance("plot-loss", "--gamma", 0, 2, "-o", f"{name}.{suffix}", "-q")
+    assert len({path.read_bytes() for path in empty_folder.iterdir()}) == 1
+
+
+@pytest.mark.fault("P04", "P14")
+def test_no_display_no_font_cache_and_any_backend_will_do(empty_folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment |= {"MPLBACKEND": "TkAgg", "HOME": "/nope", "MPLCONFIGDIR": "/nope"}
+    done = shell("plot-loss", "-o", "f.png", "--json", "-q", env=environment, cwd=empty_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == '{"figure": "f.png", "curves": ["focal, gamma = 2"]}\n'
+    assert (empty_folder / "f.png").exists()
+
+
+@pytest.mark.fault("P13")
+def test_without_matplotlib_the_command_says_what_to_install(empty_folder: Path) -> None:
+    code = "import sys; sys.modules['matplotlib'] = None; from imbalance_cli.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "plot-loss"], capture_output=True, text=True, cwd=empty_folder)
+    told = "error: figures need matplotlib, which is not installed; run: python -m pip install matplotlib\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+    assert not list(empty_folder.iterdir())

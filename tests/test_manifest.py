@@ -1,9 +1,13 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from small_data import make_image_folder
+from typer.testing import CliRunner
 
+from imbalance_cli.cli import app
 from imbalance_cli.data.image_set import Dataset, ImageSet
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest, write_manifest
 from imbalance_cli.data.subset import make_subset
@@ -53,12 +57,13 @@ def edit(path, old, new):
     path.write_text(re.sub(old, new, text, count=1))
 
 
-def refusal(path):
-    with pytest.raises(DataError) as caught:
-        read_manifest(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}") and "\n" not in message
-    return message
+def refusal(path, *flags):
+    """The one line of `train` when it refuses the subset file `path`, before it makes a run folder."""
+    run = Path(path).parent / "run"
+    result = CliRunner().invoke(app, ["train", "--subset", str(path), "-o", str(run), "-q", *map(str, flags)])
+    assert result.exit_code == 3 and result.stdout == "" and not run.exists()
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("error: ")
 
 
 def test_a_subset_file_says_all_about_the_subset(manifest, path):
@@ -134,6 +139,7 @@ def test_a_place_that_cannot_be_written_is_named(manifest, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("S20", "S22")
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -160,7 +166,8 @@ def test_a_place_that_cannot_be_written_is_named(manifest, tmp_path):
 )
 def test_edited_files_are_refused(path, old, new, words):
     edit(path, old, new)
-    assert re.search(words, refusal(path))
+    told = refusal(path)
+    assert told.startswith(str(path)) and re.search(words, told)
 
 
 def test_comments_and_layout_may_change(manifest, path):
@@ -178,17 +185,57 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"a\xff")
     assert "not UTF-8" in refusal(tmp_path / "bytes.yaml")
     assert "is a folder" in refusal(tmp_path)
-    with pytest.raises(DataError, match="there is no file"):
-        read_manifest(tmp_path / "none.yaml")
+    assert "there is no file" in refusal(tmp_path / "none.yaml")
 
 
 def test_other_data_are_refused_with_both_names(manifest):
     other = replace(dataset(), name="cifar100", identity="identity of cifar100")
     with pytest.raises(DataError) as caught:
         apply_manifest(manifest, other)
-    assert str(caught.value) == ("the subset is of pets (identity of pets), not of cifar100 (identity of cifar100)")
+    assert str(caught.value) == "the subset is of pets (identity of pets), not of cifar100 (identity of cifar100)"
 
 
+def test_images_that_were_changed_since_are_told_apart_from_other_images(manifest):
+    with pytest.raises(DataError, match=r"\); its images were changed, added, removed or moved since"):
+        apply_manifest(manifest, replace(dataset(), identity="another"))
+
+
+def test_an_item_that_has_gone_is_named(manifest):
+    before = dataset()
+    here = torch.tensor([i for i, item in enumerate(before.train.items) if item not in ("4", "6")])
+    with pytest.raises(DataError, match="; gone since the manifest was made: '4' and 1 more; put it back, or"):
+        apply_manifest(manifest, replace(before, train=before.train.select(here), test=images(()), identity="another"))
+
+
+@pytest.mark.fault("S21")
+def test_a_subset_of_another_folder_is_refused_with_both_names(image_folder, tmp_path):
+    flags = ["--image-size", 16, "--data-dir", tmp_path / "cache"]
+    others = make_image_folder(tmp_path / "others", train=(5, 5), test=(2, 2))
+    made = CliRunner().invoke(app, list(map(str, ["make-subset", image_folder, "-o", tmp_path / "s.yaml", *flags])))
+    assert made.exit_code == 0
+    identity = read_manifest(tmp_path / "s.yaml").identity
+    told = refusal(tmp_path / "s.yaml", "--dataset", others, *flags)
+    assert told.startswith(f"{tmp_path / 's.yaml'} is of {image_folder} ({identity}), not of {others} (sha256:")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"items": {}}, "at least 2 classes"),
+        ({"items": {"cat": ("0",)}}, "at least 2 classes, and images; it lists {'cat': 1}"),
+        ({"items": {"cat": (), "dog": ()}}, "at least 2 classes, and images"),
+        ({"test_items": {}}, "the classes of test_items are [], those of items ['cat', 'dog']"),
+        ({"test_items": {"dog": ("1",), "cat": ("0",)}}, "the classes of test_items are ['dog', 'cat']"),
+        ({"test_items": {"dog": ("1",), "cat": ("1",)}}, "the classes of test_items"),
+    ],
+)
+def test_a_digest_does_not_make_nonsense_a_subset(manifest, tmp_path, changes, words):
+    write_manifest(replace(manifest, **changes), tmp_path / "s.yaml")
+    told = refusal(tmp_path / "s.yaml")
+    assert told.startswith(str(tmp_path / "s.yaml")) and words in told
+
+
+@pytest.mark.fault("S22")
 @pytest.mark.parametrize(
     ("items", "message"),
     [

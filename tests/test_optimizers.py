@@ -46,7 +46,7 @@ def adamw(beta1, beta2):
         ({"name": "adamw"}, adamw(0.9, 0.999)),
         ({"name": "adamw", "beta1": 0.5, "beta2": 0.9}, adamw(0.5, 0.9)),
     ],
-    ids=str,
+    ids=["sgd", "without nesterov", "without momentum", "adamw", "other betas"],
 )
 def test_steps_are_those_of_torch(choice, reference, weight_decay):
     for ours, theirs in zip(*both_trained(choice, reference, weight_decay), strict=True):

@@ -79,6 +79,19 @@ PRIORS = pytest.mark.parametrize(
 )
 
 
+# Losses whose formula holds the class counts, so that inverse weights come on top.
+ALLOW_FOR_COUNTS = {
+    "logit_adjustment",
+    "vector_scaling",
+    "class_balanced_focal",
+    "equalization",
+    "influence_balanced",
+    "label_aware_smoothing",
+    "ldam",
+    "seesaw",
+}
+
+
 class TestUninformativeLogits:
     @PRIORS
     @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
@@ -92,7 +105,7 @@ class TestUninformativeLogits:
         assert uninformative("logit_adjustment", counts, tau=1.5) == pytest.approx(-centred_log(counts) / 2, abs=1e-4)
 
     @PRIORS
-    @pytest.mark.parametrize("loss", [name for name in LOSSES.names() if name != "logit_adjustment"])
+    @pytest.mark.parametrize("loss", [name for name in LOSSES.names() if name not in ALLOW_FOR_COUNTS])
     def test_inverse_weights_leave_nothing_to_correct(self, loss, counts):
         assert uninformative(loss, counts, "inverse") == pytest.approx(0 * centred_log(counts), abs=1e-4)
 
@@ -227,6 +240,15 @@ class TestBestOffsets:
         logits = np.stack([needed, np.zeros(6)], axis=1)
         assert best_offsets(logits, np.array(labels)).tolist() == [0, middle]
 
+    @pytest.mark.parametrize(
+        ("classes", "frozen"), [(2, [0.0, 0.125]), (4, [0.7109375, 0.859375, 3.8125, 5.140625])], ids=str
+    )
+    def test_are_to_the_bit_what_they_have_always_been(self, classes, frozen):
+        image, label = np.arange(60)[:, None], np.arange(classes)
+        labels = (np.arange(60) % (2 * classes)).clip(0, classes - 1)[::-1]
+        logits = (7 * image + 3 * label**2 + image**2 * label) % 23 / 4 - label + 1.5 * np.eye(classes)[labels]
+        assert best_offsets(logits, labels).tolist() == frozen
+
     def test_recover_a_shifted_model(self):
         random = np.random.default_rng(0)
         labels = np.repeat([0, 1, 2], [300, 60, 40])
@@ -245,3 +267,13 @@ def test_balanced_accuracy_is_scikit_learns(rows):
     assert balanced_accuracy(labels, predictions) == pytest.approx(
         sklearn.metrics.balanced_accuracy_score(labels, predictions)
     )
+
+
+def test_of_a_loss_that_draws_at_random_they_are_those_of_its_expectation():
+    counts = torch.tensor([5000.0, 50.0], dtype=torch.float64)
+    before = torch.get_rng_state()
+    loss = LOSSES.bind({"name": "equalization"})
+    first, second = uninformative_logits(loss, counts, torch.ones_like(counts))
+    # The rare class counts in a tenth of the softmaxes of the common one, so the log odds fall by log 10.
+    assert first - second == pytest.approx(np.log(100) - np.log(10), abs=0.2)
+    assert torch.equal(torch.get_rng_state(), before)

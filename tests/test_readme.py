@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from imbalance_cli.catalogue import KINDS
 from imbalance_cli.cli import app
 from imbalance_cli.config import resolve
 from imbalance_cli.errors import UserError
@@ -27,6 +28,8 @@ def test_every_command_of_the_readme_runs(
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(image_folder, tmp_path / "photos")
     shutil.copytree(image_folder, tmp_path / "new_photos")
+    (own_methods,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "mylosses.py").write_text(own_methods)
     for run in re.findall(r"runs/[\w.-]+", command):
         shutil.copytree(finished_run, tmp_path / run)
     args = shlex.split(command)[1:]
@@ -47,7 +50,7 @@ def test_every_command_of_the_readme_runs(
 
 def test_the_readme_names_commands_of_every_kind() -> None:
     assert {shlex.split(command)[1] for command in COMMANDS} == {
-        "train", "evaluate", "plot-loss", "make-subset", "download",
+        "train", "evaluate", "refit", "plot-loss", "make-subset", "download", "methods",
     }  # fmt: skip
 
 
@@ -59,13 +62,10 @@ def test_the_readme_lists_the_exit_codes_that_exist() -> None:
     assert listed == {0, 1} | codes(UserError)
 
 
-def test_the_readme_names_every_method() -> None:
-    from imbalance_cli.methods.losses import LOSSES
-    from imbalance_cli.methods.weights import CLASS_WEIGHTS
-    from imbalance_cli.models import MODELS
-
-    for registry in (LOSSES, CLASS_WEIGHTS, MODELS):
-        assert [name for name in registry.names() if f"`{name}`" not in README] == []
+def test_the_readme_shows_every_kind_of_method() -> None:
+    listed = CliRunner().invoke(app, ["methods"]).stdout
+    assert f"```text\n{listed}```" in README
+    assert [kind for kind in KINDS if f"\n{kind} " not in listed] == []
 
 
 def test_the_yaml_of_the_readme_resolves(tmp_path: Path) -> None:

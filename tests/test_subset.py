@@ -1,10 +1,19 @@
+import errno
+import hashlib
+import os
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_data import make_image_folder
+from typer.testing import CliRunner
 
+from imbalance_cli.cli import app
 from imbalance_cli.data.image_set import Dataset, ImageSet
+from imbalance_cli.data.manifest import write_manifest
 from imbalance_cli.data.subset import choose_items, exact_ratio, make_subset, profile_counts
 from imbalance_cli.errors import DataError, SettingError
 
@@ -109,12 +118,18 @@ class TestCounts:
                 counts_of([700] * 3, ratio, profile)
         assert min(counts_of([700] * 3, "0.0015", "linear")) == 1
 
-    def test_an_empty_class_is_a_fault_of_the_data(self):
-        with pytest.raises(DataError, match="class 'automobile' has 0 images"):
-            make_subset(dataset(9, 0, 9))
+    def test_an_empty_class_has_no_ratio_but_keeps_its_place(self):
+        for profile in ("exponential", "step", "linear"):
+            with pytest.raises(DataError, match="class 'automobile' has 0 images"):
+                make_subset(dataset(9, 0, 9), ratio=0.5, profile=profile)
+        manifest, subset = make_subset(dataset(9, 0, 9))
+        assert list(manifest.counts.values()) == subset.train.counts().tolist() == [9, 0, 9]
+        with pytest.raises(SettingError, match="'automobile': asked 2, has 0"):
+            make_subset(dataset(9, 0, 9), counts={"airplane": 5, "automobile": 2})
 
 
 class TestChoice:
+    @pytest.mark.fault("S17")
     def test_a_smaller_ratio_is_contained_in_a_larger_one(self):
         data = dataset(*[200] * 4)
         for profile in ("exponential", "step", "linear"):
@@ -130,6 +145,19 @@ class TestChoice:
     def test_nested_draws_never_change(self):
         items = choose_items(images(100, 100), {"automobile": 5, "airplane": 2}, protocol="nested", seed=0)
         assert items == {"automobile": ("47", "141", "149", "183", "195"), "airplane": ("112", "150")}
+
+    @pytest.mark.fault("S16")
+    @pytest.mark.parametrize(
+        ("protocol", "sha256"),
+        [
+            ("nested", "33206c7e04a5b1bef2723ae415a3e9a65d35d38c4b338a114b6bf8a4d5ca2cad"),
+            ("cao", "ed46601d58fad1ae2bce29c798ab8bc06a48ec79506a85987bb5a1d1ffb3a716"),
+        ],
+    )
+    def test_a_subset_file_is_the_same_bytes_with_any_version_of_the_libraries(self, protocol, sha256, tmp_path):
+        manifest, _ = make_subset(dataset(*[300] * 4), ratio=0.05, test_ratio=0.3, protocol=protocol, seed=1)
+        write_manifest(manifest, tmp_path / "s.yaml")
+        assert hashlib.sha256((tmp_path / "s.yaml").read_bytes()).hexdigest() == sha256
 
     def test_cao_shuffles_with_numpys_legacy_generator(self):
         # numpy.random.seed(0); shuffle of 0..9 gives 2 8 4 9 1 6 7 3 0 5, and then of 10..19 13 15 ...
@@ -235,3 +263,99 @@ class TestMakeSubset:
     def test_an_unknown_class_gets_the_nearest_name(self):
         with pytest.raises(DataError, match="did you mean 'truck'"):
             make_subset(dataset(*[5] * 10), classes=["cat", "truk"])
+
+    def test_a_class_number_of_any_length_is_a_class_or_none(self):
+        assert tuple(make_subset(dataset(*[5] * 10), classes=["1", "0"])[0].items) == (NAMES[1], NAMES[0])
+        with pytest.raises(DataError, match="no class '999"):
+            make_subset(dataset(*[5] * 10), classes=["cat", "9" * 5000])
+
+
+class TestTheCommand:
+    """`imbalance make-subset` refuses in one line, with its exit code, and leaves what was there."""
+
+    @pytest.fixture(autouse=True)
+    def in_an_empty_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    @staticmethod
+    def run(folder, *flags, exit_code=0):
+        shared = ["--image-size", 16, "--data-dir", folder / "cache"]
+        result = CliRunner().invoke(app, [str(word) for word in ("make-subset", folder, *shared, *flags)])
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    def refused(self, folder, *flags, exit_code):
+        """The one line of a refusal, which is the same whether or not there is an older file to be replaced."""
+        before = {path: path.read_bytes() for path in Path.cwd().glob("**/*") if path.is_file()}
+        result = self.run(folder, *flags, "-q", exit_code=exit_code)
+        assert {path: path.read_bytes() for path in Path.cwd().glob("**/*") if path.is_file()} == before
+        (line,) = result.stderr.splitlines()
+        assert result.stdout == "" and line.startswith("error: ")
+        return line.removeprefix("error: ")
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            pytest.param(["--ratio", "0"], "--ratio: must be in (0, 1]; got 0.0", marks=pytest.mark.fault("S01")),
+            pytest.param(["--ratio", "-0.1"], "--ratio: must be in (0, 1]; got -0.1", marks=pytest.mark.fault("S02")),
+            pytest.param(["--ratio", "nan"], "--ratio: must be in (0, 1]; got nan", marks=pytest.mark.fault("S04")),
+            pytest.param(["--ratio", "inf"], "--ratio: must be in (0, 1]; got inf", marks=pytest.mark.fault("S05")),
+            pytest.param(["--ratio", "1/100x"], "got '1/100x'", marks=pytest.mark.fault("S06")),
+            (["--test-ratio", "nan"], "--test-ratio: must be in (0, 1]; got nan"),
+            (["--factor", "nan"], "--factor must be a finite number; got nan"),
+            pytest.param(
+                ["--minority", "common", "rare", "--ratio", "0.1"],
+                "no majority class left: all 2 classes are in the minority",
+                marks=pytest.mark.fault("S09"),
+            ),
+            pytest.param(
+                ["--minority", "1", "--minority", "rare", "--ratio", "0.1"],
+                "'1' and 'rare' both name class 1 ('rare')",
+                marks=pytest.mark.fault("S10"),
+            ),
+            pytest.param(["--seed", "-1"], "--seed must be at least 0; got -1", marks=pytest.mark.fault("S11")),
+            pytest.param(["--seed", "1e30"], "a whole number; got '1e30'", marks=pytest.mark.fault("S11")),
+            pytest.param(["--seed", "one"], "a whole number; got 'one'", marks=pytest.mark.fault("S11")),
+            pytest.param(["--seed", str(2**32)], "--seed must be less than 4", marks=pytest.mark.fault("S11")),
+            pytest.param(
+                ["--counts", "common=9", "rare=6000"], "'rare': asked 6000, has 24", marks=pytest.mark.fault("S12")
+            ),
+            (["--counts", "rare=20"], "at least 2 classes; got only 'rare'"),
+        ],
+    )
+    def test_wrong_values_are_usage_errors(self, image_folder, flags, message):
+        assert message in self.refused(image_folder, *flags, exit_code=2)
+        Path("subset.yaml").write_text("an older one")
+        assert message in self.refused(image_folder, *flags, "--overwrite", exit_code=2)
+
+    @pytest.mark.fault("S14")
+    def test_0_29_of_100_is_29(self, tmp_path):
+        folder = make_image_folder(tmp_path / "hundreds", train=(100, 100), test=(2, 2))
+        assert re.search(r"common +100 .*\nrare +29 ", self.run(folder, "--ratio", 0.29).stdout)
+
+    @pytest.mark.fault("S18")
+    def test_an_existing_file_is_replaced_on_request_only(self, image_folder):
+        Path("subset.yaml").write_text("precious")
+        told = self.refused(image_folder, exit_code=4)
+        assert told == "subset.yaml exists; choose another name, or replace it with --overwrite"
+        self.run(image_folder, "--overwrite")
+        assert "imbalance-subset" in Path("subset.yaml").read_text()
+
+    @pytest.mark.fault("S19")
+    @pytest.mark.parametrize("place", ["nowhere/s.yaml", "folder", "file/s.yaml"])
+    def test_a_place_that_cannot_be_written_is_named(self, image_folder, place):
+        Path("folder").mkdir()
+        Path("file").touch()
+        assert self.refused(image_folder, "-o", place, exit_code=6).startswith(f"cannot write {place}: ")
+
+    @pytest.mark.fault("S19")
+    @pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EIO])
+    def test_a_disk_that_takes_nothing_is_a_write_error(self, image_folder, monkeypatch, reason):
+        self.run(image_folder)  # now the decoded images are kept
+
+        def failing(descriptor):
+            raise OSError(reason, os.strerror(reason))
+
+        monkeypatch.setattr(os, "fsync", failing)
+        told = self.refused(image_folder, "--seed", 1, "--overwrite", exit_code=6)
+        assert told.lower().startswith(f"cannot write subset.yaml: {os.strerror(reason).lower()}")

@@ -13,7 +13,17 @@ def evaluate(
         typer.Option("--dataset", "-d", help="Other images of the same classes; by default the run's."),
     ] = None,
     split: Annotated[str, typer.Option(help="test, train, validation, or all.")] = "test",
-    threshold: Annotated[str, typer.Option(help="argmax, prior, validation, or a probability such as 0.3.")] = "argmax",
+    threshold: Annotated[
+        str | None, typer.Option(help="argmax (default), prior, validation, or a probability such as 0.3.")
+    ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SHARES",
+            help="Correct for images in which the classes occur so: uniform, train, the minority's share such as "
+            "0.01, or CLASS=SHARE for every class.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the results do not depend on it.")] = 500,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
@@ -43,20 +53,27 @@ def evaluate(
 
     loaded = checkpoints.load(checkpoint)
     if output is not None:
-        refuse_existing(output / runs.RESULTS, overwrite=overwrite)
+        from imbalance_cli.figures import draw_evaluation, evaluation_files
+
+        refuse_existing(output / runs.RESULTS, *evaluation_files(output), overwrite=overwrite)
         make_folder(output)
     changes: dict[str, Any] = {"skip_bad": skip_bad, "allow_leak": allow_leak, "allow_empty": allow_empty}
     changes = {name: value for name, value in changes.items() if value}
     if data_dir is not None:
         changes["data_dir"] = str(data_dir)
     images, source = experiment_data.images_for(loaded, dataset, split, changes, out.notice)
-    results, logits = evaluate_model(loaded, images, threshold=threshold, batch_size=batch_size, device=device)
+    results, logits = evaluate_model(
+        loaded, images, threshold=threshold, prior=prior or (), batch_size=batch_size, device=device
+    )
     results = {"dataset": source, "split": split} | results
+    if (present := results["classes_present"]) < len(loaded.class_names):
+        absent = ", ".join(row["name"] for row in results["per_class"] if not row["support"])
+        out.notice(
+            f"warning: balanced accuracy over {present} of {len(loaded.class_names)} classes: no images of {absent}"
+        )
     if output is not None:
-        from imbalance_cli.figures import draw_evaluation
-
         draw_evaluation(loaded, results, logits, images, output)
         runs.write_json(output / runs.RESULTS, results)
         out.notice(f"results and figures written to {output}")
     suggestion = next_command(experiment_data.experiment_of(loaded), checkpoint)
-    out.result(results_report(results, suggestion), results | {"next": suggestion})
+    out.result(results_report(results, suggestion, prevalences=True), results | {"next": suggestion})

@@ -6,11 +6,14 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
+from imbalance_cli.errors import WriteError, printable
 from imbalance_cli.files import cannot_write
 
 if TYPE_CHECKING:
@@ -28,23 +31,92 @@ class Output:
                 stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is escaped
         self.as_json, self.quiet = as_json, quiet
         self.stdout: Console = Console(highlight=False)
-        self.stderr: Console = Console(stderr=True, highlight=False)
+        self.stderr: Console = Console(file=cast(TextIO, _Unfailing(sys.stderr)), highlight=False)
+
+    @property
+    def live(self) -> bool:
+        """Whether stderr is a terminal in which progress may be drawn again and again."""
+        return sys.stderr.isatty() and not self.stderr.is_dumb_terminal and not self.quiet
 
     def notice(self, line: str) -> None:
         """One line about what happens, for people."""
         if not self.quiet:
-            self.stderr.print(line, markup=False, style="dim", soft_wrap=True)
+            self.stderr.print(printable(line), markup=False, style="dim", soft_wrap=True)
 
     def result(self, shown: RenderableType, value: Any) -> None:
         """The command's result: `shown` to a person, `value` with --json."""
+        with _writing_stdout(), self.stdout.capture() as captured:  # which writes nothing, but even that may fail
+            self.stdout.print(shown, overflow="ignore", crop=False)
+        write_stdout(json.dumps(value, ensure_ascii=False) + "\n" if self.as_json else captured.get())
+
+
+class _Unfailing:
+    """The standard error, which may be a full disk or a terminal that is gone: that is no reason to stop working."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
         try:
-            with self.stdout.capture() as captured:
-                self.stdout.print(shown)
-            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n" if self.as_json else captured.get())
-            sys.stdout.flush()
-        except OSError as error:
-            # Python flushes once more as it exits, and would complain of the same.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):  # the reader has had enough, as in `imbalance ... | head`
-                raise typer.Exit(128 + signal.SIGPIPE) from error
-            raise cannot_write(Path("the standard output"), error) from error
+            return self._stream.write(text)
+        except OSError:
+            _discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            _discard(self._stream)
+
+
+def require_stdout() -> None:
+    """Raise WriteError if the standard output is closed: the next file that is opened would take its place."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    if sys.stdout is None:
+        raise WriteError("cannot write the standard output: it is closed; send it to a file, or to /dev/null")
+
+
+def write_stdout(text: str = "") -> None:
+    """Write `text`, and what is still waiting, to stdout. Raises WriteError."""
+    with _writing_stdout():
+        if text:  # unbuffered, writing nothing fails too
+            sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def check_stdout() -> None:
+    """Raise WriteError if stdout cannot be written: with what is still waiting or, unbuffered, with nothing."""
+    with _writing_stdout():
+        sys.stdout.write("")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing_stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):  # the reader has had enough, as in `imbalance ... | head`
+            raise typer.Exit(128 + signal.SIGPIPE) from error
+        raise cannot_write(Path("the standard output"), error) from error
+
+
+def complain(line: str) -> None:
+    """Print one line to stderr, if that is there."""
+    stderr = _Unfailing(sys.stderr)
+    stderr.write(f"{line}\n")
+    stderr.flush()
+
+
+def _discard(stream: TextIO) -> None:
+    """Let `stream` go nowhere: Python flushes once more as it exits, and would complain of the same."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,14 +1,14 @@
-"""How command lines are read: lists side by side, and every error in one line."""
+"""How command lines are read: lists side by side, and the values of single options."""
 
+import os
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-from imbalance_cli.errors import MemoryShortage, SettingError, UserError, did_you_mean, is_out_of_memory
+from imbalance_cli.errors import SettingError
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -33,6 +33,13 @@ class ListCommand(TyperCommand):
             for flag in parameter.opts
         } | {*ONE_AT_A_TIME}
         return super().parse_args(ctx, _one_value_each(args, lists, single, complete=not ctx.resilient_parsing))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            os.getcwd()
+        except OSError as error:  # nor could torch find its own libraries
+            raise SettingError("the current folder does not exist any more; go to one that does") from error
+        return super().invoke(ctx)
 
 
 def _one_value_each(args: list[str], lists: set[str], single: set[str], *, complete: bool) -> list[str]:
@@ -74,47 +81,6 @@ def _is_number(word: str) -> bool:
     return all(_NUMBER.fullmatch(part) for part in word.split(","))
 
 
-class Group(TyperGroup):
-    """The top of the command: a user's error is one line on stderr and its exit code."""
-
-    def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any
-    ) -> Any:
-        try:
-            code = super().main(args, standalone_mode=False, **kwargs)
-        except UserError as error:
-            code = error.exit_code
-            for line in str(error).splitlines():
-                print(f"error: {line}", file=sys.stderr)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            code = MemoryShortage.exit_code
-            print("error: out of memory; try a smaller --batch-size, model or --image-size", file=sys.stderr)
-        except typer.TyperException as error:
-            code = error.exit_code
-            shows_help = type(error).__name__ == "NoArgsIsHelpError"
-            print(error.format_message() if shows_help else f"error: {_one_line(error)}", file=sys.stderr)
-        if not standalone_mode:
-            return code
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _one_line(error: Any) -> str:
-    """The message of typer's `error`, with the value that was given or the option that may have been meant."""
-    place = getattr(getattr(error, "ctx", None), "command_path", "imbalance")
-    message = " ".join(error.format_message().split())
-    if type(error).__name__ == "NoSuchOption":
-        known = [flag for parameter in error.ctx.command.params for flag in parameter.opts if flag.startswith("--")]
-        message = f"unknown option {error.option_name}{did_you_mean(error.option_name, known)}"
-    elif hasattr(error.__cause__, "errors"):  # pydantic's, whose message does not show the value
-        from imbalance_cli.config import wanted
-
-        problem = error.__cause__.errors()[0]
-        message = f"{error.param.opts[-1]} must be {wanted(problem)}; got {problem['input']!r}"
-    return f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)"
-
-
 def numbers_or_words(values: Sequence[str], flag: str) -> Any:
     """What `--alpha` says: one value as itself, several as a list; none as None. Raises SettingError."""
     from imbalance_cli.strict_yaml import parse_yaml
@@ -131,7 +97,7 @@ def class_counts(values: Sequence[str] | None) -> dict[str, int] | None:
     counts: dict[str, int] = {}
     for value in values:
         name, equals, number = value.rpartition("=")
-        if not equals or not number.isdecimal() or not name:
+        if not equals or not number.isdecimal() or len(number) > 18 or not name:
             raise SettingError(f"--counts {value}: expected CLASS=N, as in automobile=50")
         if name in counts:
             raise SettingError(f"--counts: class {name!r} is given twice")

@@ -51,11 +51,10 @@ def plot_loss(
 def _choices(losses: list[str], gammas: list[float] | None, alphas: list[float] | None) -> list[dict[str, Any]]:
     """Every curve that is asked for, each validated as a run's loss is. Raises SettingError."""
     from imbalance_cli.config import Setting, resolve
-    from imbalance_cli.methods.losses import LOSSES
 
     choices = []
     for name in losses:
-        options = LOSSES.get(name).options
+        options = resolve(None, [Setting(("loss",), name, "--loss")])[0].loss
         for gamma in (gammas or [None]) if "gamma" in options else [None]:  # type: ignore[list-item]
             for alpha in (alphas or [None]) if "alpha" in options else [None]:  # type: ignore[list-item]
                 said = [Setting(("loss",), name, "--loss")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ def download_progress(output: Output) -> Iterator[Callable[[Notice | download.Pr
     """A `report` for a download: size, speed and time left."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    live = output.stderr.is_terminal and not output.quiet
+    live = output.live
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=output.stderr, disable=not live, transient=True) as bar:
         task = bar.add_task("download", total=None)
@@ -45,11 +45,11 @@ def show_training(
     epochs: int,
     steps_per_epoch: int,
     class_names: tuple[str, ...],
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Pass on the progress of a training, shown as a bar in a terminal and as a line an epoch elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    live = output.stderr.is_terminal and not output.quiet
+    live = output.live
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
@@ -67,6 +67,14 @@ def show_training(
                 if not live:
                     output.notice(f"epoch {progress.epoch}/{epochs}  {line}")
             yield progress
+
+
+def describe_batches(bounds: list[tuple[int, int]]) -> str:
+    """What an epoch with batches of these bounds is made of."""
+    images, sizes = bounds[-1][1], sorted({last - first for first, last in bounds})
+    if len(bounds) == 1:
+        return f"an epoch: batch of {images} (all data)"
+    return f"an epoch: {images} images in {len(bounds)} batches of {' or '.join(map(str, sizes))}"
 
 
 def describe_epoch(line: dict[str, Any], class_names: tuple[str, ...]) -> str:

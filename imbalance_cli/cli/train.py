@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from imbalance_cli.cli.output import Output
-    from imbalance_cli.config import Setting
+    from imbalance_cli.cli.stopping import Signals
+    from imbalance_cli.config import Experiment, Setting
     from imbalance_cli.experiments import Run
 
 
@@ -28,15 +27,14 @@ def train(
     subset: Annotated[Path | None, typer.Option(help="A subset file that make-subset wrote.")] = None,
     classes: Annotated[list[str] | None, typer.Option(help="The classes to use; of two, the second is rare.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Images of the rarest class over the largest.")] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="cross_entropy, focal, logit_adjustment, mse, huber or hinge."),
-    ] = None,
+    loss: Annotated[str | None, typer.Option(help="Listed by `imbalance methods loss`.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Focal loss: how much easy examples are turned down.")] = None,
     alpha: Annotated[
         list[str] | None, typer.Option(help="Focal loss: none, counts, one number, or one per class.")
     ] = None,
-    class_weights: Annotated[str | None, typer.Option(help="none, inverse, sqrt or effective_number.")] = None,
+    class_weights: Annotated[str | None, typer.Option(help="Listed by `imbalance methods class_weights`.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Listed by `imbalance methods sampler`.")] = None,
+    mixing: Annotated[str | None, typer.Option(help="Listed by `imbalance methods mixing`.")] = None,
     model: Annotated[
         str | None, typer.Option(help="cnn, tutorial, resnet8, resnet20, resnet32, resnet18 or resnet50.")
     ] = None,
@@ -70,6 +68,7 @@ def train(
     """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.parsing import numbers_or_words
+    from imbalance_cli.cli.stopping import stopped_by_signals
     from imbalance_cli.config import Setting, parse_assignment
     from imbalance_cli.errors import SettingError
 
@@ -86,6 +85,8 @@ def train(
         ("--loss", ("loss",), loss),
         ("--gamma", ("loss", "gamma"), gamma),
         ("--class-weights", ("class_weights",), class_weights),
+        ("--sampler", ("sampler",), sampler),
+        ("--mixing", ("mixing",), mixing),
         ("--model", ("model",), model),
         ("--epochs", ("epochs",), epochs),
         ("--batch-size", ("batch_size",), batch_size),
@@ -98,18 +99,20 @@ def train(
         said.append(Setting(("loss", "alpha"), numbers_or_words(alpha, "--alpha"), "--alpha"))
     said += [parse_assignment(text) for text in settings or ()]
     out = Output(as_json=as_json, quiet=quiet)
-    if resume is not None:
-        if output or overwrite or config or dry_run:
+    with stopped_by_signals(out) as signals:
+        if resume is None:
+            _start(config, said, out, signals, folder=output, overwrite=overwrite, dry_run=dry_run)
+        elif output or overwrite or config or dry_run:
             raise SettingError("--resume takes no configuration file, --output, --overwrite or --dry-run")
-        _resume(resume, said, out)
-    else:
-        _start(config, said, out, folder=output, overwrite=overwrite, dry_run=dry_run)
+        else:
+            _resume(resume, said, out, signals)
 
 
 def _start(
     config: Path | None,
     said: list[Setting],
     out: Output,
+    signals: Signals,
     *,
     folder: Path | None,
     overwrite: bool,
@@ -119,11 +122,13 @@ def _start(
 
     experiment, sources = resolve(config, said)  # every mistake is found before torch is imported
 
-    from imbalance_cli import experiment_data, experiments, runs
+    from imbalance_cli import combinations, experiment_data, experiments, runs
     from imbalance_cli.files import make_folder
 
     if folder is not None and not dry_run:
         runs.check_folder(folder, overwrite=overwrite)
+    for warning in combinations.warnings(experiment):
+        out.notice(f"warning: {warning}")
     prepared = experiment_data.prepare(experiment, out.notice)
     if dry_run:
         from imbalance_cli.reports import experiment_report
@@ -134,74 +139,67 @@ def _start(
     run = experiments.Run(prepared)
     folder = folder or runs.free_folder(Path("runs"), experiments.run_name(prepared.experiment))
     make_folder(folder)
-    with runs.lock(folder):
+    with runs.lock(folder, out.notice):
         runs.check_folder(folder, overwrite=overwrite)  # nobody has started a run there meanwhile
         runs.clear_folder(folder)
         run.start(folder, sources)
-        _train(run, out)
+        _train(run, out, signals)
 
 
-def _resume(folder: Path, said: list[Setting], out: Output) -> None:
+def _resume(folder: Path, said: list[Setting], out: Output, signals: Signals) -> None:
     from imbalance_cli import experiments, runs
 
     runs.require_run(folder)
-    with runs.lock(folder):
-        run = experiments.resume(folder, said, out.notice)
-        if (folder / runs.RESULTS).exists():
-            out.notice(f"{folder} is already complete")
-            _show(run, runs.read_json(folder / runs.RESULTS), out)
-        else:
-            _train(run, out)
+    experiment = experiments.settings_of(folder, said)
+    if (folder / runs.RESULTS).exists():
+        out.notice(f"{folder} is already complete")
+        _show(experiment, folder, runs.read_results(folder), out)
+        return
+    with runs.lock(folder, out.notice):
+        _train(experiments.resume(folder, said, out.notice), out, signals)
 
 
-def _train(run: Run, out: Output) -> None:
-    from imbalance_cli.cli.progress import show_training
-    from imbalance_cli.data.batches import batch_bounds
+def _train(run: Run, out: Output, signals: Signals) -> None:
+    from imbalance_cli import runs
+    from imbalance_cli.cli.progress import describe_batches, show_training
+    from imbalance_cli.cli.stopping import how_to_go_on
+    from imbalance_cli.errors import DivergedError, MemoryShortage, WriteError
 
     experiment, images = run.prepared.experiment, run.prepared.train
+    first = run.trainer.stage
+    bounds = first.bounds(first.begin)
+    signals.run = run
     out.notice(f"run folder: {run.folder}")
+    out.notice(describe_batches(bounds))
     progress = show_training(
-        run.train(),
-        out,
-        epochs=experiment.epochs,
-        steps_per_epoch=len(batch_bounds(len(images), experiment.batch_size)),
-        class_names=images.class_names,
+        run.train(), out, epochs=experiment.all_epochs, steps_per_epoch=len(bounds), class_names=images.class_names
     )
-    with _signals() as received:
-        for _ in progress:
-            if received:
-                run.save()
-                at = run.trainer.progress
-                out.notice(
-                    f"stopped by {received[0].name}: saved at epoch {at.epoch + 1}, step {at.step}; "
-                    f"go on with: imbalance train --resume {run.folder}"
-                )
-                raise typer.Exit(128 + received[0])
-    _show(run, run.finish(), out)
+    try:
+        with signals.awaited(), closing(progress):
+            for _ in progress:
+                if signals.received:
+                    run.save()
+                    break
+        results = run.finish()
+    except DivergedError as error:
+        run.record_failure(str(error))
+        kept = f"{run.folder / runs.CHECKPOINT} is the state at {run.saved}" if run.saved else "nothing was saved yet"
+        raise DivergedError(f"{error}; {kept}") from error
+    except MemoryShortage as error:
+        run.record_failure(str(error))
+        raise MemoryShortage(f"{error} in a new run, for a resumed one keeps its settings") from error
+    except WriteError as error:
+        raise WriteError(f"{error}; {how_to_go_on(run)}") from error
+    try:
+        _show(experiment, run.folder, results, out)
+    except (WriteError, typer.Exit):
+        if out.as_json:
+            raise
+        out.notice(f"nobody reads the results here; they are in {run.folder / runs.RESULTS}")
 
 
-def _show(run: Run, results: dict[str, Any], out: Output) -> None:
+def _show(experiment: Experiment, folder: Path, results: dict[str, Any], out: Output) -> None:
     from imbalance_cli.reports import next_command, results_report
 
-    suggestion = next_command(run.prepared.experiment, run.folder)
-    out.result(results_report(results, suggestion), results | {"run": str(run.folder), "next": suggestion})
-
-
-@contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
-    """Collect Ctrl-C and the like instead of being interrupted in the middle of a step; a second one interrupts."""
-    received: list[signal.Signals] = []
-
-    def remember(number: int, _: Any) -> None:
-        if received:
-            raise typer.Exit(128 + number)
-        received.append(signal.Signals(number))
-
-    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    watched = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup sets it
-    before = {number: signal.signal(number, remember) for number in watched}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    suggestion = next_command(experiment, folder)
+    out.result(results_report(results, suggestion), results | {"run": str(folder), "next": suggestion})

@@ -73,25 +73,31 @@ def epoch_batches(
     images: Tensor,
     labels: Tensor,
     order: Tensor,
-    batch_size: int,
+    bounds: Sequence[tuple[int, int]],
     *,
     augmentations: Sequence[Augmentation],
-    seed: int,
-    epoch: int,
+    strength: Tensor,
+    key: tuple[int | str, ...],
     device: torch.device,
-    start: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of uint8 images and labels in `order` (int64 [m]), from batch number `start` on.
+    """The batches of uint8 images and labels at the places `bounds` of `order` (int64 [m]).
 
-    The augmentation of the example at a place in the order depends on (seed, epoch, place) alone.
+    strength: how likely an image of each class is augmented, float [classes]. What happens to the example at a
+    place in the order depends on (key, place) alone.
     """
-    generator = keyed_generator(seed, "augment", epoch)
+    generator = keyed_generator(*key)
     draws = torch.rand(len(order), len(augmentations), DRAWS, generator=generator).to(device)
     order = order.to(images.device)
     pixels = images.permute(0, 2, 3, 1)  # as they lie in memory, so that each image is copied in one piece
     labels = labels.to(device)[order.to(device)]
-    for first, last in batch_bounds(len(order), batch_size)[start:]:
+    changed = None
+    if bool((strength < 1).any()):
+        changed = torch.rand(len(order), generator=generator).to(device) < strength.to(device)[labels]
+    for first, last in bounds:
         batch = pixels.index_select(0, order[first:last]).permute(0, 3, 1, 2).to(device, non_blocking=True)
+        original = batch
         for number, augmentation in enumerate(augmentations):
             batch = augmentation(batch, draws[first:last, number])
+        if changed is not None:
+            batch = torch.where(changed[first:last, None, None, None], batch, original)
         yield batch, labels[first:last]

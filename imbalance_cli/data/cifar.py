@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # `download` does without torch
     from imbalance_cli.data.image_set import Dataset, ImageSet
 
 PIXEL_BYTES = 3 * 32 * 32
-SMALL = 1 << 20  # bytes that a text file beside the images may have
+# Bytes that a text file beside the images may have, and all headers together. Python before 3.11.10 takes quadratic
+# time for some headers (CVE-2024-6232): seconds for this many bytes, hours for a mebibyte.
+SMALL = 1 << 16
 DIGEST_BYTES = 32
 UNREADABLE = (gzip.BadGzipFile, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError)
 
@@ -128,8 +130,6 @@ def load_cifar(name: str, data_dir: Path) -> "Dataset":
     `data_dir` may also be that folder. Raises DataError if the data are missing or damaged, and SettingError
     for an unknown name.
     """
-    from imbalance_cli.data.image_set import Dataset
-
     archive = archive_of(name)
     place = _find(name, archive, data_dir)
     try:
@@ -141,6 +141,8 @@ def load_cifar(name: str, data_dir: Path) -> "Dataset":
         raise DataError(f"{place}: {damage}; {cure}") from damage
     except OSError as error:
         raise DataError(f"cannot read {error.filename or place}: {error.strerror or error}") from error
+    from imbalance_cli.data.image_set import Dataset  # only here: a bad archive is refused without waiting for torch
+
     return Dataset(name, f"sha256:{records.digests[0].hex()}", train, test)
 
 
@@ -175,10 +177,17 @@ def _find(name: str, archive: Archive, data_dir: Path) -> Path:
     if places:
         return places[0]
     cure = f"`imbalance download {name}` fetches it"
-    if data_dir.name == archive.pickled_folder or isdir(data_dir / archive.pickled_folder):
-        refused = f"refused {archive.pickled_folder}, whose pickles could run any code"
-        raise DataError(f"{data_dir}: {refused}; {cure} in binary")
+    if pickled := _pickled(archive, data_dir):
+        raise DataError(f"{pickled}: refused, because its pickles could run any code; {cure} in binary")
     raise DataError(f"no {name} in {data_dir}; {cure}, --data-dir says where it is")
+
+
+def _pickled(archive: Archive, data_dir: Path) -> Path | None:
+    """The "python" version of the data in `data_dir`, known by its names alone."""
+    if isdir(folder := data_dir / archive.pickled_folder):
+        return folder
+    names = [archive.file.replace("binary", "python"), *(PurePosixPath(file).stem for file in archive.train)]
+    return next((data_dir / name for name in names if isfile(data_dir / name)), None)
 
 
 class _Damaged(Exception):
@@ -280,7 +289,7 @@ def _members(archive: Archive, path: Path) -> dict[str, bytes]:
             for member in tar:
                 _check_member(member, sizes)
                 if member.name in contents:
-                    raise _Damaged(f"member {member.name!r} is there twice")
+                    raise _Damaged(f"member {ascii(member.name)} is there twice")
                 if member.name in sizes:
                     bounded.limit += member.size
                     contents[member.name] = cast(IO[bytes], tar.extractfile(member)).read()
@@ -298,7 +307,7 @@ class _Bounded(gzip.GzipFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.limit = 16 * SMALL  # for headers and all that is not wanted
+        self.limit = SMALL  # for headers and all that is not wanted
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() > self.limit:
@@ -325,5 +334,5 @@ def _check_member(member: tarfile.TarInfo, sizes: Mapping[str, int | None]) -> N
 def _check_size(name: str, found: int, expected: int | None) -> None:
     if expected is not None and found != expected:
         raise _Damaged(f"{name} has {found} bytes, expected {expected}")
-    if expected is None and found > SMALL:
+    if expected is None and not 0 <= found <= SMALL:
         raise _Damaged(f"{name} has {found} bytes, the limit is {SMALL}")

@@ -1,11 +1,14 @@
 """Image files to uint8 RGB pixels of one size, whatever their format, depth and orientation."""
 
 import hashlib
+import logging
 import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median_low
 from typing import Any, NamedTuple
@@ -13,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from imbalance_cli.errors import printable
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # told apart by content, never by suffix
 MAX_PIXELS = 100_000_000
@@ -23,6 +28,9 @@ _USUAL_SIZES = (32, 64, 96, 128, 224)
 _USUAL_BYTES = 2**30  # of all images together
 _HEADERS_READ = 1000
 _CHUNK = 64
+_LARGE = 25_000_000  # pixels
+_ONE_LARGE_IMAGE = threading.Lock()
+_SECONDS_BETWEEN_NOTICES = 10
 _CONVERSIONS = {
     "1": "1-bit: read as black and white",
     "L": "grey: repeated in all three channels",
@@ -34,11 +42,14 @@ _CONVERSIONS = {
 
 
 class ImageFile(NamedTuple):
-    """A file's path relative to the dataset's folder, size in bytes and modification time in nanoseconds."""
+    """A file's path relative to the dataset's folder, size in bytes and time of its last change in nanoseconds.
+
+    The last change is of content or status, whichever is later: a copied modification time hides no change.
+    """
 
     name: str
     size: int
-    mtime_ns: int
+    changed_ns: int
 
 
 class Content(NamedTuple):
@@ -55,11 +66,17 @@ class BadImage(Exception):
     """Why a file cannot be a sample, without its name."""
 
 
-def decode_files(root: Path, files: Sequence[ImageFile], into: Sequence[NDArray[np.uint8]]) -> list[Content | BadImage]:
+def decode_files(
+    root: Path,
+    files: Sequence[ImageFile],
+    into: Sequence[NDArray[np.uint8]],
+    notice: Callable[[str], None] = lambda _: None,
+) -> list[Content | BadImage]:
     """Read each of `files` below `root` into its array of `into`, uint8 [3, size, size].
 
     Images are turned upright by their EXIF orientation; the shorter side is scaled to `size` and the middle
-    of the longer one kept. An array whose file is a BadImage holds nothing of use.
+    of the longer one kept. An array whose file is a BadImage holds nothing of use. `notice` hears now and then
+    how far it is.
     """
 
     def decode_chunk(start: int) -> list[Content | BadImage]:
@@ -70,8 +87,14 @@ def decode_files(root: Path, files: Sequence[ImageFile], into: Sequence[NDArray[
     # more than that gains (12,000 JPEGs of 32 x 32: 0.9 s with one thread, 1.2 s with two).
     small = sum(file.size for file in files) < 4096 * len(files)
     with _quiet_pillow(), ThreadPoolExecutor(1 if small else min(os.cpu_count() or 1, 8)) as threads:
-        chunks = threads.map(decode_chunk, range(0, len(files), _CHUNK))
-        return [content for chunk in chunks for content in chunk]
+        contents: list[Content | BadImage] = []
+        said = time.monotonic()
+        for chunk in threads.map(decode_chunk, range(0, len(files), _CHUNK)):
+            contents += chunk
+            if time.monotonic() - said > _SECONDS_BETWEEN_NOTICES:
+                said = time.monotonic()
+                notice(f"decoded {len(contents):,} of {len(files):,} images")
+        return contents
 
 
 def default_image_size(root: Path, files: Sequence[ImageFile], notice: Callable[[str], None]) -> int:
@@ -107,11 +130,6 @@ def is_image(path: Path) -> bool:
             return False
 
 
-def printable(text: str) -> str:
-    """`text` with line breaks, control characters and bytes that are not UTF-8 as escapes, for messages."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _decode(path: Path, into: NDArray[np.uint8]) -> Content | BadImage:
     size = into.shape[-1]
     try:
@@ -122,10 +140,11 @@ def _decode(path: Path, into: NDArray[np.uint8]) -> Content | BadImage:
                 if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photo's previews
                     conversions.append(f"animated: first frame of {getattr(image, 'n_frames', 1)}")
                 image.draft(None, (2 * size, 2 * size))  # spares a large JPEG the detail that would be lost
-                ImageOps.exif_transpose(image, in_place=True)
-                rgb, steps = _to_rgb(image)
-                if rgb.size != (size, size):
-                    rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS)
+                with _turn(image.width * image.height):
+                    ImageOps.exif_transpose(image, in_place=True)
+                    rgb, steps = _to_rgb(image)
+                    if rgb.size != (size, size):
+                        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except BadImage as error:
@@ -141,6 +160,11 @@ def _decode(path: Path, into: NDArray[np.uint8]) -> Content | BadImage:
         return BadImage(f"cannot be decoded ({printable(reason)})")
     into[:] = np.asarray(rgb).transpose(2, 0, 1)
     return Content(digest, (*conversions, *steps))
+
+
+def _turn(pixels: int) -> AbstractContextManager[object]:
+    """Large images are decoded one at a time: on its way to RGB a pixel takes up to 16 bytes, in a file of few."""
+    return _ONE_LARGE_IMAGE if pixels > _LARGE else nullcontext()
 
 
 def _check_dimensions(width: int, height: int) -> None:
@@ -186,12 +210,14 @@ def _wide_to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """No warnings, and no size limit beside our own, which can say what is allowed."""
-    limit = Image.MAX_IMAGE_PIXELS
+    """No warnings or log lines, and no size limit beside our own, which can say what is allowed."""
+    limit, log = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
     Image.MAX_IMAGE_PIXELS = None
+    log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+        log.setLevel(logging.NOTSET)

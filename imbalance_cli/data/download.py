@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from imbalance_cli import __version__
-from imbalance_cli.errors import DataError, NetworkError, SettingError, UserError, WriteError
+from imbalance_cli.errors import DataError, NetworkError, SettingError, WriteError
 from imbalance_cli.files import cannot_write, make_folder, sync_folder
 
 if sys.platform != "win32":
@@ -28,6 +28,7 @@ if sys.platform != "win32":
 RETRIES = 3  # in a row without a new byte
 BACKOFF = 1.0  # seconds before the first retry; doubled for each further one
 CHUNK = 1 << 18
+FAILURES = (OSError, HTTPException, ValueError)  # ValueError: a redirect to what cannot be an address
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def fetch(
     if not 0 < timeout <= 3600:
         raise SettingError(f"--timeout {timeout:g}: expected seconds, above 0 and up to 3600")
     for url in urls:
-        _check_address(url)
+        if not _is_address(url):
+            raise SettingError(f"cannot download from {url!r}: expected an address like https://host/folder")
     if _already_there(target, size, md5, report):
         return
     make_folder(target.parent)
@@ -102,14 +104,13 @@ def md5_of(path: Path) -> str:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _check_address(url: str) -> None:
+def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in url
     except ValueError:  # a port that is no number
-        usable = False
-    if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise SettingError(f"cannot download from {url!r}: expected an address like https://host/folder")
+        return False
+    return bool(usable) and url.isascii() and url.isprintable() and " " not in url
 
 
 def _already_there(target: Path, size: int, md5: str, report: Report) -> bool:
@@ -127,6 +128,8 @@ def _only_download(part: Path, report: Report) -> Iterator[None]:
         return
     while True:
         try:
+            if part.is_symlink() or (part.exists() and not part.is_file()):
+                raise WriteError(f"cannot write {part}: it is no plain file; remove it")
             handle = part.open("ab")
         except OSError as error:
             raise cannot_write(part, error) from error
@@ -158,12 +161,15 @@ def _lock(handle: IO[bytes], part: Path, report: Report) -> None:
 
 
 def _check_room(part: Path, size: int) -> None:
+    if shutil.disk_usage(part.parent).free < size - _length(part):
+        raise WriteError(_room(part, size))
+
+
+def _room(part: Path, size: int) -> str:
     have = _length(part)
+    kept = f"; {have} bytes so far are kept in {part.name}" if have else ""
     free = shutil.disk_usage(part.parent).free
-    if free < size - have:
-        kept = f"; {have} bytes so far are kept in {part.name}" if have else ""
-        needs = f"needs {_mebibytes(size - have)} for {part.stem}, free {_mebibytes(free)}"
-        raise WriteError(f"{part.parent} {needs}{kept}")
+    return f"{part.parent} needs {_mebibytes(size - have)} for {part.stem}, free {_mebibytes(free)}{kept}"
 
 
 def _mebibytes(count: int) -> str:
@@ -185,11 +191,10 @@ def _fetch_from_any(urls: Sequence[str], part: Path, size: int, md5: str, timeou
 
 
 def _fetch_verified(url: str, part: Path, size: int, md5: str, timeout: float, report: Report) -> None:
-    """Complete `part` from `url`; should a continued one fail its checksum, fetch it afresh, once."""
-    continued = _length(part) > 0
-    _complete(url, part, size, timeout, report)
+    """Complete `part` from `url`; should one that came in several pieces fail its checksum, fetch it afresh, once."""
+    in_pieces = _complete(url, part, size, timeout, report)
     found = md5_of(part)
-    if found != md5 and continued:
+    if found != md5 and in_pieces:
         report(Notice(f"{part} differs from its checksum; downloading again"))
         _empty(part)
         _complete(url, part, size, timeout, report)
@@ -199,21 +204,30 @@ def _fetch_verified(url: str, part: Path, size: int, md5: str, timeout: float, r
         raise NetworkError(f"{url}: the checksum differs: MD5 {found}, expected {md5}")
 
 
-def _complete(url: str, part: Path, size: int, timeout: float, report: Report) -> None:
-    """Append to `part` what it lacks of the `size` bytes at `url`, over as many connections as it takes."""
+def _complete(url: str, part: Path, size: int, timeout: float, report: Report) -> bool:
+    """Append to `part` what it lacks of the `size` bytes at `url`, over as many connections as it takes.
+
+    Returns whether the file came in several pieces, which may be those of different files.
+    """
     etag, furthest, failures = "", _length(part), 0
+    in_pieces = furthest > 0
     while (have := _length(part)) < size:
         try:
-            with _explained(url, timeout), _open(url, have, etag, timeout) as response:
+            with _open(url, have, etag, timeout) as response:
                 start = _start_of_body(response, have, size, etag, report)
+                in_pieces = start > 0
                 etag = response.headers.get("ETag", "")
-                _receive(response, part, start, size, report)
+                _receive(response, part, start, size, timeout, report)
             trouble = "the connection ended early"
         except _Interrupted as interruption:
             trouble = str(interruption)
+        except _CannotContinue as refusal:
+            _empty(part)  # or every further attempt would end here
+            expected = f"expected a file of {size} bytes; discarded the {have} bytes so far"
+            raise NetworkError(f"{url}: {refusal}; {expected}") from refusal
         have = _length(part)
         if have == size:
-            return
+            break
         failures = 1 if have > furthest else failures + 1
         furthest = max(furthest, have)
         if failures > RETRIES:
@@ -222,19 +236,32 @@ def _complete(url: str, part: Path, size: int, timeout: float, report: Report) -
         wait = BACKOFF * 2 ** (failures - 1)
         report(Notice(f"{trouble} at {have} of {size} bytes; retry {failures}/{RETRIES} in {wait:g} s"))
         time.sleep(wait)
+    return in_pieces
 
 
 class _Interrupted(Exception):
     """A failure after which another attempt may succeed."""
 
 
-class _StayOnHttps(HTTPRedirectHandler):
+class _CannotContinue(Exception):
+    """The server does not continue the partial file."""
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects, unless they leave https or the network; `url` is where the last one led."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
+        fp.close()  # or urllib would read the body of this answer, however long
+        if not _is_address(newurl):
+            raise NetworkError(f"{self.url}: refused the redirect to {newurl!r}")
         if req.type == "https" and urlsplit(newurl).scheme != "https":
-            fp.close()
-            raise NetworkError(f"{req.full_url}: refused to leave https for {newurl!r}")
+            raise NetworkError(f"{self.url}: refused to leave https for {newurl!r}")
+        self.url = newurl
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -244,7 +271,11 @@ def _open(url: str, have: int, etag: str, timeout: float) -> HTTPResponse:
         headers["Range"] = f"bytes={have}-"
         if etag and not etag.startswith("W/"):  # a weak tag does not promise equal bytes
             headers["If-Range"] = etag
-    response: HTTPResponse = build_opener(_StayOnHttps).open(Request(url, headers=headers), timeout=timeout)
+    redirects = _Redirects(url)
+    try:
+        response: HTTPResponse = build_opener(redirects).open(Request(url, headers=headers), timeout=timeout)
+    except FAILURES as error:
+        raise _explain(error, redirects.url, timeout) from error
     return response
 
 
@@ -256,7 +287,7 @@ def _start_of_body(response: HTTPResponse, have: int, size: int, etag: str, repo
     if response.status == 206:
         given = headers.get("Content-Range", "")
         if not re.fullmatch(rf"bytes {have}-\d+/({size}|\*)", given):
-            raise NetworkError(f"{url}: asked for bytes {have} to {size - 1}, got Content-Range {given!r}")
+            raise _CannotContinue(f"asked for bytes {have} to {size - 1}, got Content-Range {given!r}")
         report(Notice(f"continuing at {have}"))
         return have
     length = headers.get("Content-Length", str(size))
@@ -269,17 +300,23 @@ def _start_of_body(response: HTTPResponse, have: int, size: int, etag: str, repo
     return 0
 
 
-def _receive(response: HTTPResponse, part: Path, start: int, size: int, report: Report) -> None:
+def _receive(response: HTTPResponse, part: Path, start: int, size: int, timeout: float, report: Report) -> None:
     """Write the body of `response` to `part` from byte `start` on, never beyond `size` bytes."""
     if start == 0:
         _empty(part)
     report(Progress(start, size))
-    while start < size and (chunk := response.read1(min(CHUNK, size - start))):
+    while start < size:
+        try:
+            chunk = response.read1(min(CHUNK, size - start))
+        except FAILURES as error:
+            raise _explain(error, response.url, timeout) from error
+        if not chunk:
+            return
         try:
             with part.open("ab") as file:
                 file.write(chunk)
         except OSError as error:
-            raise cannot_write(part, error) from error
+            raise WriteError(f"{cannot_write(part, error)}; {_room(part, size)}") from error
         start += len(chunk)
         report(Progress(start, size))
 
@@ -291,45 +328,43 @@ def _empty(part: Path) -> None:
         raise cannot_write(part, error) from error
 
 
-@contextmanager
-def _explained(url: str, timeout: float) -> Iterator[None]:
-    """Turn a network failure into NetworkError, or into _Interrupted where another attempt may succeed."""
-    try:
-        yield
-    except HTTPError as error:
-        error.close()
-        answer = f"HTTP {error.code} {responses.get(error.code, '')}".rstrip()
-        if error.code in (408, 429) or error.code >= 500:
-            raise _Interrupted(answer) from error
-        if error.code == 416:
-            answer += "; the size differs: the file there ends before the one expected"
-        elif str(error.reason).startswith(HTTPRedirectHandler.inf_msg):
-            answer = "too many redirects"
-        elif "Location" in error.headers:
-            answer = f"refused the redirect to {error.headers['Location']!r}"
-        raise NetworkError(f"{url}: {answer}") from error
-    except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
-        raise _explain(url, error.reason if isinstance(error, URLError) else error, timeout) from error
-
-
-def _explain(url: str, cause: object, timeout: float) -> UserError | _Interrupted:
+def _explain(error: Exception, url: str, timeout: float) -> Exception:
+    """What to raise for a failure of the network at `url`: NetworkError, if another attempt would end the same."""
     parts = urlsplit(url)
-    match cause:
+    match error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error:
+        case HTTPError() as answer:
+            return _explain_answer(answer, url)
         case socket.gaierror():
             return NetworkError(f"{url}: cannot resolve the host name {parts.hostname}")
         case ConnectionRefusedError():
             port = parts.port or {"http": 80, "https": 443}[parts.scheme]
             return NetworkError(f"{url}: {parts.hostname}:{port} refused the connection")
-        case ssl.SSLCertVerificationError():
+        case ssl.SSLCertVerificationError() as cause:
             return NetworkError(f"{url}: the certificate cannot be trusted: {cause.verify_message}")
         case TimeoutError():
             return _Interrupted(f"no answer within {timeout:g} s")
+        case ssl.SSLError(reason=str(reason)):
+            return _Interrupted(f"https failed: {reason.lower().replace('_', ' ')}")
         case ConnectionError() | ssl.SSLError() | HTTPException():
             return _Interrupted("the connection was dropped")
         case OSError(strerror=str(reason)):
             return NetworkError(f"{url}: {reason[:1].lower()}{reason[1:]}")
-        case _:
+        case cause:
             return NetworkError(f"{url}: {cause}")
+
+
+def _explain_answer(error: HTTPError, url: str) -> Exception:
+    error.close()
+    answer = f"HTTP {error.code} {responses.get(error.code, '')}".rstrip()
+    if error.code in (408, 429) or error.code >= 500:
+        return _Interrupted(answer)
+    if error.code == 416:
+        return _CannotContinue(f"{answer}: the size differs")
+    if str(error.reason).startswith(HTTPRedirectHandler.inf_msg):
+        answer = "too many redirects"
+    elif error.code < 400 and "Location" in error.headers:
+        answer = f"refused the redirect to {error.headers['Location']!r}"
+    return NetworkError(f"{url}: {answer}")
 
 
 def _length(path: Path) -> int:

@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from imbalance_cli.data.decode import BadImage, Content, default_image_size, printable
+from imbalance_cli.data.decode import BadImage, Content, default_image_size
 from imbalance_cli.data.image_cache import read_images
 from imbalance_cli.data.image_set import Dataset, ImageSet
 from imbalance_cli.data.listing import LAYOUT, SPLITS, Sample, list_csv, list_folder
-from imbalance_cli.errors import DataError, SettingError
+from imbalance_cli.errors import DataError, SettingError, printable
 
 TEST_SHARE = 0.2  # of each class, where the source does not say which images are for testing
 
@@ -29,6 +31,7 @@ def load_folder(
     skip_bad: bool = False,
     allow_leak: bool = False,
     allow_empty: bool = False,
+    exact: bool = False,
     cache_dir: Path,
     notice: Callable[[str], None],
 ) -> Dataset:
@@ -36,18 +39,19 @@ def load_folder(
 
     An item is an image's path below its split's folder, or as the CSV file has it. The identity covers
     item, class and content of the training images of the chosen classes, so it depends on `classes` and,
-    where the test images are drawn, on `seed`. Decoded pixels are kept in `cache_dir`; `notice` receives
+    where the test images are drawn, on `seed`. exact: there may be no other classes, but not all need images.
+    Decoded pixels are kept in `cache_dir`; `notice` receives
     lines for the user. Raises DataError where it is doubtful what the samples are.
     """
     if image_size is not None and not 8 <= image_size <= 1024:
         raise SettingError(f"--image-size is {image_size}; give a number of pixels from 8 to 1024")
     if path.is_dir():
-        root, (class_names, samples) = path, list_folder(path, classes, notice)
+        root, (class_names, samples) = path, list_folder(path, classes, notice, exact=exact)
     elif path.is_file():
-        root, (class_names, samples) = path.parent, list_csv(path, classes)
+        root, (class_names, samples) = path.parent, list_csv(path, classes, exact=exact)
     else:
         raise DataError(f"no folder or CSV file {printable(str(path))}; {LAYOUT}")
-    if not allow_empty:
+    if not (allow_empty or exact):
         _check_no_class_is_empty(class_names, samples)  # before minutes are spent on decoding
 
     files = [sample.file for sample in samples]
@@ -63,13 +67,17 @@ def load_folder(
 
     samples = [sample for sample, _ in good]
     digests = [content.digest for _, content in good]
+    same = _first_digests(pixels, digests)
     if any(not sample.split for sample in samples):
-        samples = draw_splits(samples, digests, seed)
+        samples = draw_splits(samples, same, seed)
         notice(_describe_splits(class_names, samples, seed))
-    if not allow_empty:
+    if not (allow_empty or exact):
         _check_no_class_is_empty(class_names, samples)  # now without the bad files and in both splits
+    for split in SPLITS:
+        if all(sample.split != split for sample in samples):
+            raise DataError(f"{printable(str(path))} has no images for {split}; {LAYOUT}")
     if not allow_leak:
-        _check_no_leak(root, samples, digests)
+        _check_no_leak(root, samples, same)
 
     images = ImageSet(
         torch.from_numpy(pixels),
@@ -108,6 +116,18 @@ def draw_splits(samples: Sequence[Sample], digests: Sequence[str], seed: int) ->
     ]
 
 
+def _first_digests(pixels: NDArray[np.uint8], digests: Sequence[str]) -> list[str]:
+    """Of each image the smallest of the digests of the files with the same pixels.
+
+    So a copy is known as one however it was saved, and images without copies keep their own digest.
+    """
+    looks = [hashlib.sha256(image.data).digest() for image in pixels]
+    first: dict[bytes, str] = {}
+    for look, digest in zip(looks, digests, strict=True):
+        first[look] = min(digest, first.get(look, digest))
+    return [first[look] for look in looks]
+
+
 def _check_no_class_is_empty(class_names: tuple[str, ...], samples: Sequence[Sample]) -> None:
     counts = Counter((sample.split, sample.label) for sample in samples)
     splits = ("",) if any(not sample.split for sample in samples) else SPLITS
@@ -136,7 +156,7 @@ def _describe_splits(class_names: tuple[str, ...], samples: Sequence[Sample], se
 
 
 def _check_no_leak(root: Path, samples: Sequence[Sample], digests: Sequence[str]) -> None:
-    """Raise DataError if the same content is in both splits or in two classes."""
+    """Raise DataError if images of the same digest are in both splits or in two classes."""
     first: dict[str, Sample] = {}
     leaks = []
     for sample, digest in zip(samples, digests, strict=True):

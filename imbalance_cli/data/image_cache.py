@@ -32,7 +32,7 @@ def read_images(
     """The pixels of `files` below `root`, uint8 [n, 3, image_size, image_size], and what each file is.
 
     Bad images have no row in the pixels. What the cache at `path` holds of files with the same name, size
-    and modification time is not decoded again; afterwards it holds just these files. A cache that cannot be
+    and time of change is not decoded again; afterwards it holds just these files. A cache that cannot be
     used is no error, `notice` is told. Raises MemoryShortage.
     """
     cache = _read(path, image_size, notice)
@@ -43,11 +43,11 @@ def read_images(
     known = [index for index, file in enumerate(files) if file in row_of]
     missing = [index for index, file in enumerate(files) if file not in row_of]
     if len(missing) >= _WORTH_SAYING:
-        notice(f"decoding {len(missing)} images; later starts find them in the cache")
+        notice(f"decoding {len(missing):,} images; later starts find them in the cache")
     try:
         pixels = np.empty((len(files), 3, image_size, image_size), np.uint8)
         pixels[known] = cache.pixels[[row_of[files[index]] for index in known]]
-        decoded = decode_files(root, [files[index] for index in missing], [pixels[index] for index in missing])
+        decoded = decode_files(root, [files[i] for i in missing], [pixels[i] for i in missing], notice)
     except MemoryError as error:
         raise MemoryShortage(
             f"{len(files)} images of {image_size} x {image_size} pixels do not fit in memory; "
@@ -81,14 +81,18 @@ def _read(path: Path, image_size: int, notice: Callable[[str], None]) -> _Cache:
     if digest.digest() != body[-32:].tobytes():
         notice(f"the image cache {path} is damaged; decoding again")
         return nothing
-    facts: dict[str, Any] = json.loads(header)
-    if (facts["format"], facts["image_size"]) != (CACHE_FORMAT, image_size):
+    try:
+        facts: dict[str, Any] = json.loads(header)
+        if (facts["format"], facts["image_size"]) != (CACHE_FORMAT, image_size):
+            return nothing
+        contents = {
+            ImageFile(name, size, changed_ns): Content(str(content), tuple(map(str, conversions)))
+            for name, size, changed_ns, content, conversions in facts["files"]
+        }
+        return _Cache(contents, body[:-32].reshape(len(contents), 3, image_size, image_size))
+    except (ValueError, TypeError, LookupError, RecursionError):  # another program's, with a right digest
+        notice(f"the image cache {path} is not one that this version wrote; decoding again")
         return nothing
-    contents = {
-        ImageFile(name, size, mtime_ns): Content(content, tuple(conversions))
-        for name, size, mtime_ns, content, conversions in facts["files"]
-    }
-    return _Cache(contents, body[:-32].reshape(-1, 3, image_size, image_size))
 
 
 def _write(path: Path, image_size: int, cache: _Cache, notice: Callable[[str], None]) -> None:

@@ -54,7 +54,7 @@ def class_index(name: str, class_names: tuple[str, ...]) -> int:
     """The position of the class called `name`, or numbered so. Raises DataError with the nearest name."""
     if name in class_names:
         return class_names.index(name)
-    if name.isdecimal() and int(name) < len(class_names):
+    if name.isdecimal() and len(name) < 19 and int(name) < len(class_names):  # Python refuses thousands of digits
         return int(name)
     raise DataError(f"no class {name!r} in this data{did_you_mean(name, class_names)}")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imbalance_cli.data.decode import ImageFile, is_image, printable
+from imbalance_cli.data.decode import ImageFile, is_image
 from imbalance_cli.data.image_set import class_names
-from imbalance_cli.errors import DataError, did_you_mean
+from imbalance_cli.errors import DataError, SettingError, did_you_mean, printable
 
 SPLITS = ("train", "test")
 LAYOUT = (
@@ -36,7 +36,9 @@ class Listing(NamedTuple):
     samples: list[Sample]
 
 
-def list_folder(root: Path, classes: Sequence[str] | None, notice: Callable[[str], None]) -> Listing:
+def list_folder(
+    root: Path, classes: Sequence[str] | None, notice: Callable[[str], None], *, exact: bool = False
+) -> Listing:
     """The samples in train/<class>/ and test/<class>/, or in <class>/ alone, without reading them.
 
     Sub-folders of a class belong to it. Raises DataError for links that loop, dangle or leave the folder,
@@ -62,7 +64,7 @@ def list_folder(root: Path, classes: Sequence[str] | None, notice: Callable[[str
     known = sorted({name for folders in by_split.values() for name in folders})
     if not known:
         raise DataError(f"{printable(str(root))} has no class folders; {LAYOUT}")
-    chosen = _choose_classes(root, known, classes)
+    chosen = _choose_classes(root, known, classes, exact)
     samples = []
     for split, folders in by_split.items():
         for label, class_name in enumerate(chosen):
@@ -77,13 +79,13 @@ def list_folder(root: Path, classes: Sequence[str] | None, notice: Callable[[str
     return Listing(chosen, samples)
 
 
-def list_csv(path: Path, classes: Sequence[str] | None) -> Listing:
+def list_csv(path: Path, classes: Sequence[str] | None, *, exact: bool = False) -> Listing:
     """The samples that a CSV file (header path,label[,split]) names relative to its folder.
 
     Raises DataError, with the line, for anything that is not exactly one sample.
     """
     rows = _csv_rows(path)
-    chosen = _choose_classes(path, sorted({label for _, _, label, _ in rows}), classes)
+    chosen = _choose_classes(path, sorted({label for _, _, label, _ in rows}), classes, exact)
     labels = {class_name: label for label, class_name in enumerate(chosen)}
     root = os.path.realpath(path.parent)
     lines: dict[str, int] = {}
@@ -101,8 +103,7 @@ def list_csv(path: Path, classes: Sequence[str] | None) -> Listing:
         if full in lines:
             raise DataError(f"{place}: {shown} is listed in line {lines[full]} too; remove one of the two")
         lines[full] = line
-        facts = os.stat(full)
-        samples.append(Sample(ImageFile(name, facts.st_size, facts.st_mtime_ns), name, labels[class_name], split))
+        samples.append(Sample(_image_file(name, full), name, labels[class_name], split))
     return Listing(chosen, samples)
 
 
@@ -131,16 +132,29 @@ def _subfolders(root: Path, folder: str, above: tuple[str, ...], hidden: list[st
 
 def _files_below(root: Path, folder: str, above: tuple[str, ...], hidden: list[str]) -> Iterator[ImageFile]:
     """The files in `folder` of `root` and its sub-folders, by name; `above` are the real paths down to it."""
-    for entry in _visible(root / folder, hidden):
-        name = os.path.join(folder, entry.name)
+
+    def inside(folder: str, above: tuple[str, ...]) -> list[tuple[str, os.DirEntry[str], tuple[str, ...]]]:
+        entries = reversed(_visible(root / folder, hidden))
+        return [(os.path.join(folder, entry.name), entry, above) for entry in entries]
+
+    waiting = inside(folder, above)  # a stack, as folders can be nested deeper than calls
+    while waiting:
+        name, entry, above = waiting.pop()
         real = _real_path(entry, above)
         if entry.is_dir():
-            yield from _files_below(root, name, (*above, real), hidden)
+            waiting += inside(name, (*above, real))
         elif entry.is_file():
-            facts = entry.stat()
-            yield ImageFile(name, facts.st_size, facts.st_mtime_ns)
+            yield _image_file(name, entry.path)
         else:
             raise DataError(f"{printable(entry.path)} is neither a file nor a folder; remove it")
+
+
+def _image_file(name: str, path: str) -> ImageFile:
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        raise DataError(f"cannot read {printable(path)}: {error.strerror}; it was there a moment ago") from error
+    return ImageFile(name, facts.st_size, max(facts.st_mtime_ns, facts.st_ctime_ns))
 
 
 def _visible(folder: Path, hidden: list[str]) -> list[os.DirEntry[str]]:
@@ -159,8 +173,9 @@ def _real_path(entry: os.DirEntry[str], above: tuple[str, ...]) -> str:
     """Where `entry`, in the last of the folders `above`, really is. Raises DataError if it leads astray."""
     if not entry.is_symlink():
         return os.path.join(above[-1], entry.name)
-    link = f"{printable(entry.path)} is a link to {printable(os.readlink(entry.path))}"
+    link = f"{printable(entry.path)} is a link"
     try:
+        link = f"{link} to {printable(os.readlink(entry.path))}"
         target = os.path.realpath(entry.path, strict=True)
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -188,6 +203,9 @@ def _csv_rows(path: Path) -> list[tuple[int, str, str, str]]:
             for column in ("path", "label"):
                 if column not in columns:
                     raise DataError(f"{place} line 1: no column {column!r}; the header is path,label[,split]")
+            if len(set(columns)) < len(columns):
+                twice = next(column for column in columns if columns.count(column) > 1)
+                raise DataError(f"{place} line 1: two columns are called {twice!r}; remove one of them")
             for row in reader:
                 line = reader.line_num
                 if None in row or None in row.values():
@@ -209,8 +227,17 @@ def _csv_rows(path: Path) -> list[tuple[int, str, str, str]]:
     return rows
 
 
-def _choose_classes(source: Path, known: list[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_classes(source: Path, known: list[str], classes: Sequence[str] | None, exact: bool) -> tuple[str, ...]:
+    if classes and exact:
+        if others := ", ".join(printable(name) for name in known if name not in classes):
+            names = ", ".join(map(printable, classes))
+            raise DataError(
+                f"{printable(str(source))} has images of {others}; the classes are {names}: rename or remove"
+            )
+        return tuple(classes)
     chosen = class_names(classes, tuple(known)) if classes else tuple(known)
+    if len(chosen) < 2 and classes:
+        raise SettingError(f"a subset needs at least 2 classes; got only {chosen[0]!r}")
     if len(chosen) < 2:
         found = ": ".join([str(len(chosen)), *map(printable, chosen)])
         raise DataError(f"{printable(str(source))} needs at least 2 classes, found {found}")

@@ -78,6 +78,7 @@ def read_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}{_first_problem(problem, document)}") from None
     if counts != manifest.counts:
         raise DataError(f"{path}: the counts do not match the list{_difference(counts, manifest.counts)}")
+    _refuse_misfits(manifest, path)
     for split in (manifest.items, manifest.test_items or {}):
         _refuse_repeats(split, path)
     if sha256 != manifest.sha256:
@@ -85,20 +86,20 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def apply_manifest(manifest: Manifest, dataset: Dataset) -> Dataset:
+def apply_manifest(manifest: Manifest, dataset: Dataset, place: str = "the subset") -> Dataset:
     """The subset of `dataset` that `manifest` names, with the manifest's classes, labelled in its order.
 
     The training images are in the manifest's order. The test images are those it lists, else all of its
-    classes, in the order of `dataset`. Raises DataError if the manifest was made of other data.
+    classes, in the order of `dataset`. Raises DataError, naming `place`, if the manifest was made of other data.
     """
     if manifest.identity != dataset.identity:
         made_of, given = f"{manifest.dataset} ({manifest.identity})", f"{dataset.name} ({dataset.identity})"
-        raise DataError(f"the subset is of {made_of}, not of {given}")
-    train = _pick(dataset.train, manifest.items, f"training images of {dataset.name}")
+        raise DataError(f"{place} is of {made_of}, not of {given}{_what_changed(manifest, dataset)}")
+    train = _pick(dataset.train, manifest.items, f"training images of {dataset.name}", place)
     if manifest.test_items is None:
         test = of_classes(dataset.test, tuple(manifest.items))
     else:
-        test = _pick(dataset.test, manifest.test_items, f"test images of {dataset.name}")
+        test = _pick(dataset.test, manifest.test_items, f"test images of {dataset.name}", place)
     identity = _sha256([dataset.identity, list(manifest.items.items())])
     return Dataset(dataset.name, identity, train, test)
 
@@ -137,6 +138,14 @@ def _difference(stated: Any, listed: dict[str, int]) -> str:
     return f": {name!r} says {stated.get(name, 'nothing')}, lists {listed.get(name, 'nothing')}"
 
 
+def _refuse_misfits(manifest: Manifest, path: Path) -> None:
+    classes = list(manifest.items)
+    if len(classes) < 2 or not any(manifest.items.values()):
+        raise DataError(f"{path}: a subset has at least 2 classes, and images; it lists {manifest.counts}")
+    if manifest.test_items is not None and list(manifest.test_items) != classes:
+        raise DataError(f"{path}: the classes of test_items are {list(manifest.test_items)}, those of items {classes}")
+
+
 def _refuse_repeats(items: dict[str, tuple[str, ...]], path: Path) -> None:
     owner: dict[str, str] = {}
     for name, chosen in items.items():
@@ -146,7 +155,20 @@ def _refuse_repeats(items: dict[str, tuple[str, ...]], path: Path) -> None:
             owner[item] = name
 
 
-def _pick(images: ImageSet, items: dict[str, tuple[str, ...]], source: str) -> ImageSet:
+def _what_changed(manifest: Manifest, dataset: Dataset) -> str:
+    """Why the identities may differ, as far as the names of the items tell."""
+    known = {*dataset.train.items, *dataset.test.items}
+    listed = [item for items in manifest.items.values() for item in items]
+    gone = [item for item in listed if item not in known]
+    if gone and len(gone) < len(listed):
+        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        return f"; gone since the manifest was made: {gone[0]!r}{others}; put it back, or make a new subset"
+    if manifest.dataset == dataset.name:
+        return "; its images were changed, added, removed or moved since; put them back, or make a new subset"
+    return ""
+
+
+def _pick(images: ImageSet, items: dict[str, tuple[str, ...]], source: str, place: str) -> ImageSet:
     """The images called `items`, labelled by the order of its classes."""
     position = {item: index for index, item in enumerate(images.items)}
     labels = images.labels.tolist()
@@ -155,10 +177,10 @@ def _pick(images: ImageSet, items: dict[str, tuple[str, ...]], source: str) -> I
         source_label = class_index(name, images.class_names)
         for item in chosen:
             if item not in position:
-                raise DataError(f"the subset lists item {item!r}, which is not among the {source}")
+                raise DataError(f"{place} lists item {item!r}, which is not among the {source}")
             if labels[position[item]] != source_label:
                 actual = images.class_names[labels[position[item]]]
-                raise DataError(f"the subset lists item {item!r} for class {name!r}; in the {source} it is {actual!r}")
+                raise DataError(f"{place} lists item {item!r} for class {name!r}; in the {source} it is {actual!r}")
             indices.append(position[item])
         new_labels.append(torch.full((len(chosen),), label))
     chosen_images = images.select(torch.tensor(indices, dtype=torch.int64))

@@ -44,13 +44,14 @@ def load_dataset(
     skip_bad: bool = False,
     allow_leak: bool = False,
     allow_empty: bool = False,
+    exact: bool = False,
     notice: Callable[[str], None],
 ) -> Dataset:
     """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
 
     classes: names or numbers of those that are wanted, by default all; only they are returned, in that order.
-    image_size, split_seed,
-    skip_bad, allow_leak and allow_empty are for folders and CSV files. Raises DataError and SettingError.
+    The other options are for folders and CSV files. exact: they may have no other classes than `classes`, but need
+    not have images of each. Raises DataError and SettingError.
     """
     path = Path(name)
     if name in BUILT_IN and name != "auto":
@@ -78,6 +79,7 @@ def load_dataset(
         skip_bad=skip_bad,
         allow_leak=allow_leak,
         allow_empty=allow_empty,
+        exact=exact,
         cache_dir=data_dir / "decoded",
         notice=notice,
     )

@@ -127,6 +127,8 @@ def profile_counts(
     if protocol == "cao" and profile == "linear":
         raise SettingError("protocol cao has the profiles exponential and step; got linear")
     names, few = list(available), set(minority)
+    if empty := [name for name in names if not available[name]]:
+        raise DataError(f"class {empty[0]!r} has 0 images; choose other classes, or leave out the ratio")
     if few and profile != "step" and len(names) > 2:
         raise SettingError(f"a named minority goes with profile step; got {profile}")
     if few.issuperset(names):
@@ -141,7 +143,7 @@ def profile_counts(
         largest = available[names[0]]
         shares = _long_tail(ratio, len(names) - 1, profile, protocol)
         counts = {name: _portion(share, largest) for name, share in zip(names, shares, strict=True)}
-    smallest_ratio = Context(prec=2, rounding=ROUND_UP).divide(Decimal(1), Decimal(max(largest, 1)))
+    smallest_ratio = Context(prec=2, rounding=ROUND_UP).divide(Decimal(1), Decimal(largest))
     _check_counts(
         counts,
         available,
@@ -211,8 +213,8 @@ def _check_counts(
 ) -> None:
     for name, asked in counts.items():
         has = available[name]
-        if has == 0:
-            raise DataError(f"class {name!r} has 0 images; choose other classes")
+        if asked == has == 0:  # loading a folder refuses an empty class unless it is meant to be one
+            continue
         if type(asked) is not int or asked < 1:
             raise SettingError(f"class {name!r}: asked {asked}, needs at least 1 image{too_few}")
         if asked > has:

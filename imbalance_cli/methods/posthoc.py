@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods import criteria
+from imbalance_cli.methods.criteria import Decisions
 from imbalance_cli.metrics import Floats, Ints
 
 if TYPE_CHECKING:
@@ -54,20 +56,31 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
     A class without training images gets the largest value, so that the correction never speaks for it.
     counts, weights: float64 [classes]; loss: a registered loss with its options bound.
     """
-    labels = torch.arange(len(counts), device=counts.device)
+    classes = len(counts)
+    labels = torch.arange(classes, device=counts.device)
     present = counts > 0
     # A rare class's share is scaled up to the order of 1, or the search stops before it has noticed it.
     shares = torch.where(present, counts / counts.sum() * weights, 0.0)
     shares = shares / shares[present].min()
 
+    def losses(logits: Tensor, seed: int, draws: int) -> Tensor:
+        """The loss of each class as the label, [classes]; the mean over `draws` where the loss draws at random."""
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # so that it is one function, and the draws of training go on undisturbed
+            each = loss(logits.expand(draws * classes, -1), labels.repeat(draws), counts)
+        return each.view(draws, classes).mean(0)
+
+    some = torch.linspace(0, 1, classes, dtype=torch.float64, device=counts.device)
+    draws = 1 if torch.equal(losses(some, 0, 64), losses(some, 1, 64)) else -(-16384 // classes)
+
     def expected_loss(values: Floats) -> tuple[float, Floats]:
         logits = torch.tensor(values, device=counts.device, requires_grad=True)
-        value = (shares * loss(logits.expand(len(counts), -1), labels, counts)).sum()
+        value = (shares * losses(logits, 0, draws)).sum()
         (gradient,) = torch.autograd.grad(value, logits)
         return value.item(), gradient.cpu().numpy()
 
     # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
-    search = optimize.minimize(expected_loss, np.zeros(len(counts)), jac=True, method="L-BFGS-B", options=PRECISE)
+    search = optimize.minimize(expected_loss, np.zeros(classes), jac=True, method="L-BFGS-B", options=PRECISE)
     found = torch.from_numpy(search.x)
     found[~present] = found[present].max()
     return np.asarray((found - found.mean()).numpy())
@@ -83,34 +96,44 @@ def best_tau(logits: Floats, labels: Ints, reference: Floats) -> float:
     return float(best[np.abs(best - 1).argmin()])
 
 
-def best_offsets(logits: Floats, labels: Ints) -> Floats:
-    """The offsets [classes] with the best balanced accuracy on logits [n, classes] and labels [n].
+def best_offsets(
+    logits: Floats,
+    labels: Ints,
+    criterion: Callable[[Decisions], Floats] = criteria.balanced_accuracy,
+    rarest: int = -1,
+) -> Floats:
+    """The offsets [classes] with the highest `criterion` on logits [n, classes] and labels [n].
 
     Two classes: every possible threshold is tried; of equally good ones the middle is taken. More: coordinate
-    ascent, a class at a time, until no class gains.
+    ascent, a class at a time, until no class gains. rarest: the class that criteria of two classes are about.
     """
     classes = logits.shape[1]
     offsets = np.zeros(classes)
-    best = balanced_accuracy(labels, decide(logits, offsets))
+    best = float(criterion(Decisions(labels, decide(logits, offsets), 0, classes, rarest))[0])
     for _ in range(20):
         before = best
         for target in range(classes - 1, 0 if classes == 2 else -1, -1):
-            best, offsets[target] = _best_offset(logits, labels, offsets, target)
+            best, offsets[target] = _best_offset(logits, labels, offsets, target, criterion, rarest)
         if best <= before + 1e-12:
             break
     return offsets
 
 
-def _best_offset(logits: Floats, labels: Ints, offsets: Floats, target: int) -> tuple[float, float]:
+def _best_offset(
+    logits: Floats,
+    labels: Ints,
+    offsets: Floats,
+    target: int,
+    criterion: Callable[[Decisions], Floats],
+    rarest: int,
+) -> tuple[float, float]:
     """The best offset of one class, the others fixed: all cuts between neighbouring margins, in O(n log n)."""
+    classes = logits.shape[1]
     others = np.delete(logits + offsets, target, axis=1)
-    rivals = np.delete(np.arange(logits.shape[1]), target)[decide(others, np.zeros(others.shape[1]))]
+    rivals = np.delete(np.arange(classes), target)[decide(others, np.zeros(classes - 1))]
     margins = others.max(1) - logits[:, target]  # the target wins where its offset reaches the margin
     order = np.argsort(margins, kind="stable")
-    share = 1 / np.bincount(labels, minlength=logits.shape[1])[labels] / len(np.unique(labels))
-    lost = ((rivals == labels) * share)[order]
-    won = ((labels == target) * share)[order]
-    scores = lost.sum() + np.concatenate([[0.0], np.cumsum(won - lost)])
+    scores = criterion(Decisions(labels[order], rivals[order], target, classes, rarest))
     cuts = margins[order]
     edges = np.concatenate([[cuts[0] - 2], cuts, [cuts[-1] + 2]])
     possible = np.flatnonzero(edges[1:] > edges[:-1])  # no cut between equal margins

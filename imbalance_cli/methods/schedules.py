@@ -37,6 +37,24 @@ def step(progress: float, *, milestones: list[Share] | None = None, factor: Shar
     return factor**passed
 
 
+@SCHEDULES.register
+def deferred(progress: float, *, start: Share = 0.8) -> float:
+    """0 before `start`, 1 from then on: the deferred re-weighting or re-sampling of LDAM (Cao et al., 2019)."""
+    return float(progress >= start)
+
+
+@SCHEDULES.register
+def rising(progress: float, *, power: Annotated[float, Interval(gt=0, le=100)] = 1.0) -> float:
+    """From 0 to 1 as progress^power: 1 is progressive sampling (Kang et al., 2020), 2 is BBN's (Zhou et al., 2020)."""
+    return math.pow(progress, power)
+
+
+@SCHEDULES.register
+def sigmoid_ramp(progress: float) -> float:
+    """From almost 0 to 1 as exp(-5 (1 - progress)^2), the ramp-up of unlabelled losses (Laine and Aila, 2017)."""
+    return math.exp(-5 * (1 - progress) ** 2)
+
+
 def with_warmup(progress: float, warmup: float) -> float:
     """The factor that rises linearly to 1 over the first `warmup` share of training."""
     return min(1.0, progress / warmup) if warmup > 0 else 1.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
+from imbalance_cli.errors import SettingError
 from imbalance_cli.lazy import lazy_import
 from imbalance_cli.registry import Registry
 
@@ -46,7 +47,10 @@ def none(counts: Tensor) -> Tensor:
 
 @CLASS_WEIGHTS.register
 def inverse(counts: Tensor) -> Tensor:
-    """1 / count: every class counts alike."""
+    """1 / count: every class counts alike.
+
+    With very few images of a class each of them weighs much, and training follows them closely; sqrt is milder.
+    """
     return 1 / counts
 
 
@@ -57,9 +61,53 @@ def sqrt(counts: Tensor) -> Tensor:
 
 
 @CLASS_WEIGHTS.register
+def power(counts: Tensor, *, exponent: Annotated[float, Interval(ge=0, le=10)] = 0.75) -> Tensor:
+    """1 / count^exponent: 0 is none, 0.5 is sqrt, 1 is inverse, and more favours the rare."""
+    return counts**-exponent
+
+
+@CLASS_WEIGHTS.register
 def effective_number(counts: Tensor, *, beta: Annotated[float, Interval(ge=0, lt=1)] = 0.9999) -> Tensor:
-    """(1 - beta) / (1 - beta^count): images of a large class overlap, so they add less (Cui et al., 2019)."""
+    """(1 - beta) / (1 - beta^count): images of a large class overlap, so they add less (Cui et al., 2019).
+
+    From none (beta 0) to inverse (beta close to 1): classes of far more than 1 / (1 - beta) images weigh alike.
+    """
     if beta == 0:
         return torch.ones_like(counts)
     # expm1 keeps the digits that 1 - beta^count loses when beta^count is close to 1; 1 - beta cancels anyway.
     return -1 / (counts * math.log(beta)).expm1()
+
+
+@CLASS_WEIGHTS.register
+def costs(counts: Tensor, *, costs: list[float] | list[list[float]] | None = None) -> Tensor:
+    """What a mistake on an image of the class costs (Breiman et al., 1984).
+
+    costs has one number per class, or a row per true class of what each prediction costs, the right one 0; then a
+    class weighs the sum of its row. It has to be given. Raises SettingError if it does not fit the classes.
+    """
+    classes = len(counts)
+    if costs is None:
+        raise SettingError("class_weights.costs must be given: one cost per class, as in [1, 10], or a matrix of them")
+    if len(costs) != classes:
+        raise SettingError(f"class_weights.costs has {len(costs)} entries for {classes} classes; give one per class")
+    for number, row in enumerate(costs):
+        if isinstance(row, list) and len(row) != classes:
+            raise SettingError(
+                f"class_weights.costs: row {number} has {len(row)} costs for {classes} classes; give one per class"
+            )
+    table = torch.tensor(costs, dtype=counts.dtype, device=counts.device)
+    wrong = table[(table < 0) | (table > 1e9)]
+    if len(wrong) > 0:
+        raise SettingError(f"class_weights.costs must lie between 0 and 1e9; got {wrong[0].item():g}")
+    if table.ndim == 2 and bool(table.diagonal().any()):
+        raise SettingError(
+            "class_weights.costs: a right prediction must cost 0, but the diagonal of the matrix is "
+            f"{table.diagonal().tolist()}"
+        )
+    weights = table.sum(1) if table.ndim == 2 else table
+    if bool((weights == 0).any()):
+        raise SettingError(
+            f"class_weights.costs: a mistake on class {int(weights.argmin())} costs 0, so nobody would learn it; "
+            "give every class a cost above 0"
+        )
+    return weights

@@ -1,18 +1,15 @@
-"""Augmentation: a whole batch of images to a changed batch.
-
-Every method has the form `(images, draws, *, options) -> Tensor`: images uint8 [batch, 3, height, width], on any
-device; draws, numbers uniform in [0, 1), float [batch, DRAWS]. An image's own row is all the randomness it sees, so
-the draws of a whole epoch can be made at once and any batch of it made again.
-"""
+"""Augmentations that move pixels: crop, flip, affine maps."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
 
 from imbalance_cli.lazy import lazy_import
-from imbalance_cli.registry import Registry
+from imbalance_cli.methods.augment.form import AUGMENTATIONS
+from imbalance_cli.methods.augment.operations import warp
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +18,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
     F = lazy_import("torch.nn.functional")
-
-
-AUGMENTATIONS = Registry("augmentation")  # type: ignore[var-annotated]
-
-DRAWS = 4  # uniform numbers per image and augmentation
 
 
 @AUGMENTATIONS.register
@@ -47,3 +39,29 @@ def flip(images: Tensor, draws: Tensor, *, probability: Annotated[float, Interva
     # Whole images out of channels-last memory: several times faster than choosing pixel by pixel.
     chosen = both.index_select(0, torch.arange(batch, device=images.device) + batch * mirrored)
     return chosen.permute(0, 3, 1, 2)
+
+
+@AUGMENTATIONS.register
+def affine(
+    images: Tensor,
+    draws: Tensor,
+    *,
+    rotation: Annotated[float, Interval(ge=0, le=180)] = 15.0,
+    scale: Annotated[float, Interval(ge=0, lt=1)] = 0.15,
+    translation: Annotated[float, Interval(ge=0, le=1)] = 0.0,
+    shear: Annotated[float, Interval(ge=0, lt=90)] = 0.0,
+) -> Tensor:
+    """Each image turned, scaled, moved and sheared by a little, black beyond its edge (Simard et al., 2003).
+
+    Each of them uniform: turned by up to `rotation` degrees and sheared by up to `shear` degrees either way,
+    1 - scale to 1 + scale times as large, moved by up to the share `translation` of its width and height.
+    """
+    height, width = images.shape[2:]
+    turn, growth, right, down, slant = (2 * draws[:, :5] - 1).unbind(1)
+    cosine, sine = (turn * math.radians(rotation)).cos(), (turn * math.radians(rotation)).sin()
+    slant = (slant * math.radians(shear)).tan()
+    size = 1 + scale * growth
+    x = (cosine - sine * slant) / size, (sine + cosine * slant) / size
+    y = -sine / size, cosine / size
+    right, down = right * translation * width, down * translation * height
+    return warp(images, (*x, -x[0] * right - x[1] * down), (*y, -y[0] * right - y[1] * down))

@@ -1,0 +1,182 @@
+"""The catalogue of methods as text for a terminal, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from imbalance_cli.catalogue import KINDS, Entry, Kind, ways_to_say
+from imbalance_cli.errors import printable
+
+if TYPE_CHECKING:
+    from imbalance_cli.method_effects import Effect
+
+Report = tuple[Text, dict[str, Any]]
+
+WIDEST = 100  # columns, for a line of prose that is read with ease
+BAR = 40  # columns of a bar that stands for 1
+
+
+def kinds_report() -> Report:
+    """All kinds of methods, with how many there are of each."""
+    rows = [[kind.name, str(len(kind.registry.names())), kind.summary] for kind in KINDS.values()]
+    lines = [*_columns(["kind", "methods", ""], rows, left=(0, 2)), ""]
+    lines.append("More of a kind: imbalance methods KIND; of a method: imbalance methods KIND NAME")
+    value = {
+        kind.name: {"summary": kind.summary, "settings": list(kind.settings), "methods": kind.registry.names()}
+        for kind in KINDS.values()
+    }
+    return _text(lines), value
+
+
+def kind_report(kind: Kind, width: int) -> Report:
+    """The methods of a kind, each with its first line."""
+    lines = [f"{kind.name}: {kind.summary}"]
+    methods = {}
+    for method in kind.registry:
+        defaults = kind.defaults(method.name)
+        lines += ["", method.name + _default_words(kind, defaults), *_wrapped(method.summary, width, indent=4)]
+        methods[method.name] = {"summary": method.summary, "default_of": defaults}
+    if kind.name != "model":
+        lines += ["", f"Or your own: FILE.py:FUNCTION, as in mylosses.py:my_{kind.name}"]
+    return _text(lines), {"kind": kind.name, "settings": list(kind.settings), "methods": methods}
+
+
+def method_report(
+    entry: Entry,
+    choice: Mapping[str, Any],
+    flags: Container[str],
+    width: int,
+    counts: Mapping[str, int],
+    effect: Effect | None,
+) -> Report:
+    """All about one method, chosen with the options of `choice`, on classes with `counts` images.
+
+    flags: the parameters of `imbalance train`; effect: what the method does on such data.
+    """
+    ways, curve = ways_to_say(entry, flags), _curve(entry, choice)
+    blocks = [*_description(entry, ways, width)]
+    if curve:
+        rows = [f"  {progress:.1f} {value:5.3f} {'#' * round(BAR * value)}".rstrip() for progress, value in curve]
+        blocks.append(["Through training", *rows])
+    if effect is not None:
+        blocks += _effect_blocks(effect, counts, width)
+    lines = [line for block in blocks for line in (*block, "")]
+    value = _plain(entry, ways)
+    if curve:
+        value["curve"] = curve
+    if effect is not None:
+        named = {heading: dict(zip(counts, numbers, strict=True)) for heading, numbers in effect.columns.items()}
+        value["effect"] = {"images": dict(counts), **named, "notes": effect.notes}
+    return _text(lines[:-1]), value
+
+
+def _description(entry: Entry, ways: Mapping[str, str], width: int) -> Iterator[list[str]]:
+    """What there is to say of a method whatever the data, in blocks of lines."""
+    kind = entry.kind
+    yield [f"{kind.name} {printable(entry.name)}{_default_words(kind, kind.defaults(entry.name))}"]
+    for paragraph in (entry.summary, *entry.explanation):
+        yield _wrapped(paragraph, width)
+    if entry.options:
+        rows = [[option.name, option.values, f"default {_shown(option.default)}"] for option in entry.options]
+        yield ["Options", *(f"  {line}" for line in _columns([], rows, left=(0, 1, 2)))]
+    flags = [_command(ways[way], width) for way in ("flags", "set") if way in ways]
+    document = [f"  {line}" for line in ways["yaml"].splitlines()]
+    yield ["Say it to imbalance train", *flags, "or in its configuration file", *document]
+    if len(entry.settings) > 1:
+        yield _wrapped(f"It can be chosen for {', '.join(entry.settings)}.", width)
+    if entry.papers:
+        yield _wrapped(f"From {'; '.join(entry.papers)}.", width)
+    for setting, values, reason in entry.conflicts:
+        yield _wrapped(f"Not with {setting} {_any_of(values)}: {reason}.", width)
+
+
+def _plain(entry: Entry, ways: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "kind": entry.kind.name,
+        "name": entry.name,
+        "summary": entry.summary,
+        "explanation": entry.explanation,
+        "options": {each.name: {"values": each.values, "default": each.default} for each in entry.options},
+        "papers": entry.papers,
+        "settings": list(entry.settings),
+        "default_of": entry.kind.defaults(entry.name),
+        "say": dict(ways),
+        "conflicts": [{"setting": key, "values": list(values), "reason": why} for key, values, why in entry.conflicts],
+    }
+
+
+def _any_of(values: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join([", ".join(values[:-1]), values[-1]] if len(values) > 1 else values)
+
+
+def _curve(entry: Entry, choice: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Of a schedule its factor at every tenth of training."""
+    if entry.kind.name != "schedule":
+        return []
+    factor = entry.kind.registry.bind(choice)
+    return [(step / 10, factor(step / 10)) for step in range(11)]
+
+
+def _effect_blocks(effect: Effect, counts: Mapping[str, int], width: int) -> Iterator[list[str]]:
+    """The numbers of each class in a table, and then what there is to say, in blocks of lines."""
+    if effect.columns:
+        cells = [[_number(heading, value) for value in values] for heading, values in effect.columns.items()]
+        rows = [
+            [printable(name), f"{count:,}", *row]
+            for name, count, *row in zip(counts, counts.values(), *cells, strict=True)
+        ]
+        yield _columns(["class", "images", *effect.columns], rows, left=(0,))
+    for note in effect.notes:
+        yield _wrapped(note, width)
+
+
+def _number(heading: str, value: float) -> str:
+    if "share" in heading:
+        return f"{value * 100:.2f} %"
+    return f"{value:,.1f}" if heading == "drawn" else f"{value:.4g}"
+
+
+def _default_words(kind: Kind, defaults: Sequence[str]) -> str:
+    if not defaults:
+        return ""
+    return " (default)" if len(kind.settings) == 1 else f" (default of {' and '.join(defaults)})"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
+    """`text` in lines that fit, its words whole."""
+    fitting = min(width, WIDEST) - indent
+    return [" " * indent + line for line in wrap(text, fitting, break_long_words=False, break_on_hyphens=False)]
+
+
+def _command(flags: str, width: int) -> str:
+    """The flags in one line, or in several that a shell reads as one."""
+    return f"  {flags}" if len(flags) + 2 <= width else "  " + flags.replace(" --", " \\\n    --")
+
+
+def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Rows under headings, the columns aligned: those in `left` at the left, the others at the right."""
+    table = [list(headings), *rows] if headings else list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _text(lines: Sequence[str]) -> Text:
+    """The lines as they are: a name and a command are copied as they stand."""
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")

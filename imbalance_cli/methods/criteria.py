@@ -1,0 +1,210 @@
+"""Criteria: what the threshold that is chosen on validation images is to be best at.
+
+Every criterion has the form `(decisions, *, options) -> Floats[n + 1]`, a score for each of `decisions`, of which the
+highest is wanted. All of them are exact, and of two classes as well as more unless they say otherwise. What looks at
+the order of the images alone, such as AUROC, is no criterion: no threshold changes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Interval
+
+from imbalance_cli.errors import SettingError
+from imbalance_cli.lazy import lazy_import
+from imbalance_cli.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from imbalance_cli.metrics import Floats, Ints
+else:
+    np = lazy_import("numpy")
+
+CRITERIA: Registry[Callable[..., Floats]] = Registry("threshold_by")
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+# What may be written instead of a name with an option: the name, and the option that the number is for.
+SHORT_FORMS = {
+    r"recall\s*>=\s*": ("recall_at_least", "recall"),
+    r"fpr\s*<=\s*": ("fpr_at_most", "fpr"),
+    r"f": ("f_beta", "beta"),
+}
+OF_THE_RANKING = ("auc", "auroc", "roc_auc", "auprc", "average_precision")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The n + 1 decisions that the rising offset of class `target` leads through: it takes one image after the other.
+
+    labels, before: int64 [n], in the order in which they are taken, the class of each image and the one that it is
+    given until then. rarest: the class that the criteria of two classes are about, the last by convention.
+    """
+
+    labels: Ints
+    before: Ints
+    target: int
+    classes: int
+    rarest: int = -1
+
+    @cached_property
+    def supports(self) -> Ints:
+        """The images of each class: int64 [classes]."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @cached_property
+    def predicted(self) -> Ints:
+        """The images that each class is given: int64 [n + 1, classes]."""
+        every = np.ones(len(self.labels), bool)
+        return self._counted(every, every)
+
+    @cached_property
+    def hits(self) -> Ints:
+        """The images that each class is given rightly: int64 [n + 1, classes]."""
+        return self._counted(self.before == self.labels, self.labels == self.target)
+
+    def totals(self, values: Floats) -> Floats:
+        """The sum over the images of values[class, class that it is given]: float64 [n + 1]."""
+        lost, won = values[self.labels, self.before], values[self.labels, self.target]
+        return np.asarray(lost.sum() + np.concatenate([[0.0], np.cumsum(won - lost)]))
+
+    def _counted(self, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> Ints:
+        """How many images each class is given, of those marked by `before` until taken, by `after` from then on."""
+        steps = np.zeros((len(self.labels) + 1, self.classes), np.int64)
+        steps[0] = np.bincount(self.before[before], minlength=self.classes)
+        steps[np.arange(1, len(steps)), self.before] -= before
+        steps[1:, self.target] += after
+        return np.asarray(steps.cumsum(0))
+
+
+def in_full(said: Any) -> Any:
+    """`recall>=0.95`, `fpr<=0.01` or `f2` as the name and option that it stands for; all else as it is.
+
+    Raises ValueError for what no threshold changes.
+    """
+    if not isinstance(said, str):
+        return said
+    if said.lower() in OF_THE_RANKING:
+        raise ValueError(
+            f"{said} looks at the order of the images alone, so every threshold has the same; "
+            f"what to choose by: {', '.join(CRITERIA.names())}"
+        )
+    for pattern, (name, option) in SHORT_FORMS.items():
+        if found := re.fullmatch(pattern + r"([0-9]+\.?[0-9]*|\.[0-9]+)", said):
+            return {"name": name, option: float(found[1])}
+    return said
+
+
+def require_fit(choice: Mapping[str, Any], classes: int) -> None:
+    """Raise SettingError if the chosen criterion does not fit so many classes."""
+    one_of_each = np.arange(classes)
+    CRITERIA.bind(choice)(Decisions(one_of_each, one_of_each, 0, classes))
+
+
+@CRITERIA.register
+def balanced_accuracy(decisions: Decisions) -> Floats:
+    """The mean recall: every class counts alike, whatever its images."""
+    counts = decisions.supports
+    return decisions.totals(np.diag(1 / np.maximum(counts, 1) / np.count_nonzero(counts)))
+
+
+@CRITERIA.register
+def g_mean(decisions: Decisions) -> Floats:
+    """The geometric mean of the recalls, for when no class may be given up (Kubat and Matwin, 1997).
+
+    A class that is never found brings it to 0. Of such decisions those with the fewest such classes score higher, and
+    of these the ones with the higher mean over the rest, so that the search finds a way out.
+    """
+    occurs = decisions.supports > 0
+    hits = decisions.hits[:, occurs]
+    found = hits > 0
+    logs = np.log(np.where(found, hits / decisions.supports[occurs], 1.0)).sum(1)
+    return np.asarray(np.exp(logs / np.maximum(found.sum(1), 1)) - (~found).sum(1))
+
+
+@CRITERIA.register
+def mcc(decisions: Decisions) -> Floats:
+    """Matthews' correlation of classes and predictions, for few false alarms beside few misses (Matthews, 1975).
+
+    More than two classes: Gorodkin's generalisation (2004). 0 where all images are given one class.
+    """
+    n, supports, predicted = len(decisions.labels), decisions.supports, decisions.predicted
+    agreement = n * decisions.hits.sum(1) - predicted @ supports
+    spread = (n**2 - (predicted**2).sum(1)).astype(float) * float(n**2 - (supports**2).sum())
+    return np.where(spread > 0, agreement / np.sqrt(np.maximum(spread, 1)), 0.0)
+
+
+@CRITERIA.register
+def f_beta(decisions: Decisions, *, beta: Annotated[float, Interval(gt=0, le=100)] = 1.0) -> Floats:
+    """The harmonic mean of precision and recall, recall beta times as important (van Rijsbergen, 1979); also f1, f2.
+
+    Two classes: of the rarest. More: the mean over the classes. It depends on how rare a class is, as precision does.
+    """
+    weight = beta**2
+    sizes = weight * decisions.supports + decisions.predicted
+    scores = (1 + weight) * decisions.hits / np.where(sizes > 0, sizes, 1)
+    return scores[:, decisions.rarest] if decisions.classes == 2 else scores[:, decisions.supports > 0].mean(1)
+
+
+@CRITERIA.register
+def cost(decisions: Decisions, *, costs: list[float] | list[list[float]] | None = None) -> Floats:
+    """The least cost of the mistakes, for when it is known what they cost (Elkan, 2001).
+
+    costs has one number per class, what a mistake on an image of it costs: with the rarer of two classes last, of a
+    false alarm and of a miss. Or a row per true class of what each prediction costs, the right one 0. It has to be
+    given. The classes are as frequent as in validation. Raises SettingError if the costs do not fit the classes.
+    """
+    return -decisions.totals(_cost_table(costs, decisions.classes)) / len(decisions.labels)
+
+
+@CRITERIA.register
+def recall_at_least(decisions: Decisions, *, recall: Share = 0.95) -> Floats:
+    """The fewest false alarms at which this share of the rarest of two classes is found: also recall>=0.95."""
+    _require_two_classes("recall_at_least", decisions)
+    hits = decisions.hits[:, decisions.rarest]
+    found = hits / max(decisions.supports[decisions.rarest], 1)
+    spared = decisions.hits.sum(1) - hits
+    return np.where(found >= recall, spared + found / 2, -1.0)  # of equally few false alarms the most found
+
+
+@CRITERIA.register
+def fpr_at_most(decisions: Decisions, *, fpr: Share = 0.01) -> Floats:
+    """The most found of the rarest of two classes at this share of false alarms in the other: also fpr<=0.01."""
+    _require_two_classes("fpr_at_most", decisions)
+    hits = decisions.hits[:, decisions.rarest]
+    others = max(len(decisions.labels) - int(decisions.supports[decisions.rarest]), 1)
+    rate = (decisions.predicted[:, decisions.rarest] - hits) / others
+    return np.where(rate <= fpr, hits - rate / 2, -1.0)  # of equally many found the fewest false alarms
+
+
+def _require_two_classes(name: str, decisions: Decisions) -> None:
+    if decisions.classes != 2:
+        raise SettingError(
+            f"threshold_by {name} needs two classes, a rarest and another; here are {decisions.classes}; "
+            "try balanced_accuracy or g_mean"
+        )
+
+
+def _cost_table(costs: list[float] | list[list[float]] | None, classes: int) -> Floats:
+    """What each prediction costs, a row per true class. Raises SettingError."""
+    if costs is None:
+        raise SettingError("threshold_by.costs must be given: one cost per class, as in [1, 10], or a matrix of them")
+    if {len(costs), *(len(row) for row in costs if isinstance(row, list))} != {classes}:
+        raise SettingError(f"threshold_by.costs must be {classes} costs, or {classes} rows of {classes}; got {costs}")
+    table = np.asarray(costs)
+    if table.ndim == 1:
+        table = np.repeat(table[:, None], classes, axis=1) * (1 - np.eye(classes))
+    if ((table < 0) | (table > 1e9)).any():
+        raise SettingError(f"threshold_by.costs must lie between 0 and 1e9; got {costs}")
+    if table.diagonal().any():
+        raise SettingError(
+            "threshold_by.costs: a right prediction must cost 0, but the diagonal of the matrix is "
+            f"{table.diagonal().tolist()}"
+        )
+    return table

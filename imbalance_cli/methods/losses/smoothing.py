@@ -1,0 +1,36 @@
+"""Label smoothing by how common the class is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.losses.form import LOSSES, Smoothing
+from imbalance_cli.methods.losses.priors import smallest_present
+
+if TYPE_CHECKING:
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+    F = lazy_import("torch.nn.functional")
+
+
+@LOSSES.register
+def label_aware_smoothing(
+    logits: Tensor, labels: Tensor, counts: Tensor, *, head: Smoothing = 0.3, tail: Smoothing = 0.0
+) -> Tensor:
+    """Cross-entropy that smooths the labels of common classes more than those of rare ones (Zhong et al., 2021).
+
+    Against too much confidence in common classes, above all in a second stage that trains the classifier alone.
+
+    The largest class gives the share `head` of its target to the other classes, the rarest one `tail`, and those
+    between along a sine of their count. A head smaller than the tail smooths rare classes alone, the opposite
+    remedy (Shwartz-Ziv et al., 2023). Where all counts are equal, all are the tail.
+    """
+    rarest = smallest_present(counts)
+    height = ((counts - rarest) / (counts.amax() - rarest).clamp(min=1)).clamp(min=0)
+    smoothing = (tail + (head - tail) * (math.pi / 2 * height).sin()).to(logits)[labels]
+    share = smoothing / (logits.shape[1] - 1)  # of each other class
+    log_p = logits.log_softmax(1)
+    return (1 - smoothing - share) * F.nll_loss(log_p, labels, reduction="none") - share * log_p.sum(1)

@@ -1,0 +1,195 @@
+"""Mixing: each image of a batch mixed with a partner into one image with two labels.
+
+Every method has the form `(images, labels, partners, partner_labels, counts, generator, *, options) -> (mixed, share)`:
+images and partners, normalised float [batch, 3, height, width], channels last in memory; their labels int64 [batch];
+counts, the images per class in the stream, float [classes]; generator, of numpy, from which alone the method draws.
+share, float [batch] in 0 to 1, is the weight of `labels` in the loss of the mixed image, and 1 - share that of
+`partner_labels`. Each image is mixed in a proportion of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Gt, Interval
+
+from imbalance_cli.lazy import lazy_import
+from imbalance_cli.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+else:
+    np = lazy_import("numpy")
+    torch = lazy_import("torch")
+
+
+MIXING: Registry[Callable[..., tuple[Tensor, Tensor]]] = Registry("mixing")
+
+Alpha = Annotated[float, Interval(gt=0, le=100)]
+Probability = Annotated[float, Interval(ge=0, le=1)]
+
+
+@MIXING.register
+def none(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Every image by itself."""
+    return images, images.new_ones(len(images))
+
+
+@MIXING.register
+def mixup(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+    *,
+    alpha: Alpha = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Both images laid over each other, weighed as their labels are (Zhang et al., 2018).
+
+    Against learning few images by heart.
+
+    The share of the first follows Beta(alpha, alpha): uniform at 1, close to 0 or 1 for a small alpha.
+    """
+    share = _shares(images, generator, alpha)
+    return _overlay(images, partners, share), share
+
+
+@MIXING.register
+def cutmix(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+    *,
+    alpha: Alpha = 1.0,
+    probability: Probability = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """A box of the partner pasted into the image, labels weighed by area (Yun et al., 2019).
+
+    As mixup, but what is seen stays sharp.
+
+    The area that the box would have if none of it lay outside is 1 - Beta(alpha, alpha). Images are mixed with the
+    given probability, else left as they are.
+    """
+    return _paste(images, partners, generator, alpha, probability)
+
+
+@MIXING.register
+def remix(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+    *,
+    alpha: Alpha = 1.0,
+    kappa: Annotated[float, Gt(1)] = 3.0,
+    tau: Annotated[float, Interval(ge=0, le=1)] = 0.5,
+) -> tuple[Tensor, Tensor]:
+    """As mixup, but the label is the rarer one alone where the classes are uneven enough (Chou et al., 2020).
+
+    That is, where its class has at most 1 / kappa of the images of the other and the common one's share of the
+    mixed image is below tau.
+    """
+    share = _shares(images, generator, alpha)
+    count, partner_count = counts.clamp(min=1)[labels], counts.clamp(min=1)[partner_labels]
+    label_share = torch.where((count >= kappa * partner_count) & (share < tau), 0.0, share)
+    label_share = torch.where((partner_count >= kappa * count) & (1 - share < tau), 1.0, label_share)
+    return _overlay(images, partners, share), label_share
+
+
+@MIXING.register
+def margin_mixup(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+    *,
+    alpha: Alpha = 1.0,
+    omega: Annotated[float, Interval(ge=0, le=1)] = 0.25,
+) -> tuple[Tensor, Tensor]:
+    """As mixup, but rarer classes keep their label further away from their images (Cheng et al., 2023).
+
+    Both labels weigh 1/2 where the distances to the two images are as the margins n^-omega of their classes: where
+    the first image makes up m2 / (m1 + m2) of the mixed one. From there the share of the label goes in straight
+    lines to 0 and 1.
+    """
+    share = _shares(images, generator, alpha)
+    margins = counts.clamp(min=1).to(share) ** -omega
+    margin, partner_margin = margins[labels], margins[partner_labels]
+    both = margin + partner_margin
+    even, rest = partner_margin / both, margin / both  # 1 - even would round to 0 for very uneven classes
+    nearer = 1 - (1 - share) / (2 * rest)
+    return _overlay(images, partners, share), torch.where(share < even, share / (2 * even), nearer)
+
+
+@MIXING.register
+def cmo(
+    images: Tensor,
+    labels: Tensor,
+    partners: Tensor,
+    partner_labels: Tensor,
+    counts: Tensor,
+    generator: np.random.Generator,
+    *,
+    alpha: Alpha = 1.0,
+    probability: Probability = 0.5,
+    partner_power: Annotated[float, Interval(ge=-10, le=10)] = -1.0,
+) -> tuple[Tensor, Tensor]:
+    """As cutmix, with partners mostly from rare classes, which so appear in new contexts (Park et al., 2022).
+
+    Partners are drawn by class with probability in proportion to count^partner_power; whoever hands in the
+    partners does so.
+    """
+    return _paste(images, partners, generator, alpha, probability)
+
+
+def _shares(images: Tensor, generator: np.random.Generator, alpha: float) -> Tensor:
+    """How much of each mixed image is to be the first one, Beta(alpha, alpha): float32 [batch]."""
+    return _sent(generator.beta(alpha, alpha, len(images)), images)
+
+
+def _sent(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], images: Tensor) -> Tensor:
+    return torch.from_numpy(values).float().to(images.device, non_blocking=True)
+
+
+def _overlay(images: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+    return torch.lerp(partners, images, share.to(images.dtype).view(-1, 1, 1, 1))
+
+
+def _paste(
+    images: Tensor, partners: Tensor, generator: np.random.Generator, alpha: float, probability: float
+) -> tuple[Tensor, Tensor]:
+    """A box of each partner, centred anywhere, pasted into the image; the share of the image that is left of it."""
+    batch, channels, height, width = images.shape
+    side = np.sqrt(1 - generator.beta(alpha, alpha, batch)) * (generator.random(batch) < probability)
+    edges = []
+    for length in (height, width):
+        size = np.rint(side * length)
+        first = np.floor(generator.random(batch) * length) - size // 2
+        edges += [first.clip(0), (first + size).clip(0, length)]
+    top, bottom, left, right = _sent(np.stack(edges), images).unsqueeze(2)
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).repeat_interleave(channels)
+    inside = ((rows >= top) & (rows < bottom)).unsqueeze(2) & ((columns >= left) & (columns < right)).unsqueeze(1)
+    # Whole rows of pixels, as they lie in memory: choosing pixel by pixel is several times slower.
+    images, partners = (each.permute(0, 2, 3, 1).flatten(2) for each in (images, partners))
+    mixed = torch.where(inside, partners, images).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return mixed, 1 - ((bottom - top) * (right - left)).squeeze(1) / (height * width)

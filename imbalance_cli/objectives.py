@@ -1,0 +1,84 @@
+"""A batch to the number that a training step brings down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Sequential
+
+from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.stages import Stage
+from imbalance_cli.streams import Batch, View
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of one epoch's batches. Per class, on the device: counts, weights, and whether it is rare."""
+
+    stage: Stage
+    counts: Tensor
+    weights: Tensor
+    is_rare: Tensor
+    precision: torch.dtype
+
+    @classmethod
+    def of(cls, stage: Stage, epoch: int, device: torch.device, precision: torch.dtype) -> Objective:
+        """The objective of an epoch of the run. A class is rare below the geometric mean of smallest and largest."""
+        counts = stage.counts.double()
+        present = counts[counts > 0]
+        is_rare = counts < (present.min() * present.max()).sqrt()
+        seen, weights = (
+            stage.draws(epoch).to(device, torch.float32),
+            stage.class_weights(epoch).to(device, torch.float32),
+        )
+        return cls(stage, seen, weights, is_rare.to(device, torch.float32), precision)
+
+    def losses(self, model: Sequential, batch: Batch) -> Tensor:
+        """The weighted loss of each image: float32 [b]."""
+        experiment = self.stage.experiment
+        seen = [self._view(model, view, batch) for view in batch.views]
+        losses = torch.stack([losses for losses, _ in seen]).mean(0)
+        if len(seen) == 2:
+            losses = losses + experiment.consistency * (1 - F.cosine_similarity(seen[0][1], seen[1][1]))
+        if experiment.noise_share > 0:
+            losses = losses * small_within_class(losses.detach(), batch.labels, experiment.noise_share)
+        return losses
+
+    def _view(self, model: Sequential, view: View, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of each image of one view, [b], and its features, [b, features]."""
+        backbone, classifier = model
+        with torch.autocast(view.inputs.device.type, self.precision, enabled=self.precision != torch.float32):
+            features = backbone(view.inputs)
+            logits = classifier(features)
+        logits, features = logits.float(), features.float()
+        losses = self._of(logits, batch.labels, features)
+        if view.share is not None and batch.partner_labels is not None:
+            partner = self._of(logits, batch.partner_labels, features)
+            losses = view.share * losses + (1 - view.share) * partner
+        return losses, features
+
+    def _of(self, logits: Tensor, labels: Tensor, features: Tensor) -> Tensor:
+        loss = LOSSES.bind(self.stage.experiment.loss)
+        more = {"features": features} if self.stage.sees_features else {}
+        losses: Tensor = loss(logits, labels, self.counts, **more)
+        return self.weights[labels] * losses
+
+
+def small_within_class(losses: Tensor, labels: Tensor, noise_share: float) -> Tensor:
+    """1 for each image but those with the largest losses of their class in the batch, which get 0: float [b].
+
+    Of a class with n images in the batch floor(n x noise_share) are left out. What a network learns late is likely
+    mislabelled (Han et al., 2018), but over all classes at once it is simply rare: hence within the class.
+    """
+    # Ranked by class, and inside a class from the largest loss down.
+    by_loss = losses.argsort(descending=True, stable=True)
+    order = by_loss[labels[by_loss].argsort(stable=True)]
+    sorted_labels = labels[order]
+    first = torch.searchsorted(sorted_labels, sorted_labels)
+    end = torch.searchsorted(sorted_labels, sorted_labels, right=True)
+    place = torch.arange(len(labels), device=labels.device) - first
+    kept = place >= ((end - first) * noise_share).floor()
+    return torch.empty_like(losses).scatter(0, order, kept.to(losses))

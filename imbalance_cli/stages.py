@@ -1,0 +1,83 @@
+"""The stages of a training: what each epoch draws of every class, and how much every class weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from imbalance_cli.config import Experiment
+from imbalance_cli.data.batches import batch_bounds
+from imbalance_cli.data.order import epoch_length
+from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.posthoc import uninformative_logits
+from imbalance_cli.methods.samplers import class_draws
+from imbalance_cli.methods.schedules import SCHEDULES
+from imbalance_cli.methods.weights import class_weights
+from imbalance_cli.metrics import Floats
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its settings, the images per class (int64 [classes]), and the first of its epochs in the run."""
+
+    experiment: Experiment
+    counts: Tensor
+    begin: int
+
+    @cached_property
+    def sees_features(self) -> bool:
+        """Whether the loss asks for the features beside the logits."""
+        return "features" in LOSSES.get(self.experiment.loss["name"]).inputs
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """How many steps each epoch of the stage takes."""
+        return [len(self.bounds(epoch)) for epoch in range(self.begin, self.end)]
+
+    @property
+    def end(self) -> int:
+        """The first epoch of the run that is no longer in this stage."""
+        return self.begin + self.experiment.epochs
+
+    def draws(self, epoch: int) -> Tensor:
+        """How often each class is drawn in an epoch of the run, float64 [classes]: the counts that a loss sees.
+
+        The sampler's schedule leads from drawing every image once (0) to the sampler's own draws (1).
+        """
+        batches = len(batch_bounds(int(self.counts.sum()), self.experiment.batch_size))
+        draws = class_draws(self.experiment.sampler, self.counts, batches)
+        return torch.lerp(self.counts.double(), draws, self._strength(self.experiment.sampler_schedule, epoch))
+
+    def class_weights(self, epoch: int) -> Tensor:
+        """The weight of each class in an epoch of the run: float64 [classes], 1 for the average image drawn.
+
+        The schedule leads from equal weights (0) to those of the method (1).
+        """
+        weights = class_weights(self.experiment.class_weights, self.counts)
+        strength = self._strength(self.experiment.class_weights_schedule, epoch)
+        weights = torch.lerp(torch.ones_like(weights), weights, strength)
+        draws = self.draws(epoch)
+        return weights * (draws.sum() / (weights * draws).sum())
+
+    def bounds(self, epoch: int) -> list[tuple[int, int]]:
+        """Where each batch of an epoch of the run begins and ends."""
+        return batch_bounds(epoch_length(self.draws(epoch)), self.experiment.batch_size)
+
+    def uninformative_logits(self, epoch: int) -> Floats:
+        """What the loss makes of an image that says nothing about its class, in an epoch of the run."""
+        return uninformative_logits(LOSSES.bind(self.experiment.loss), self.draws(epoch), self.class_weights(epoch))
+
+    def _strength(self, schedule: dict[str, object], epoch: int) -> float:
+        return float(SCHEDULES.bind(schedule)((epoch - self.begin) / self.experiment.epochs))
+
+
+def stages(experiment: Experiment, counts: Tensor) -> Iterator[Stage]:
+    """The stages of `experiment` in turn; counts: training images per class, int64 [classes]."""
+    begin = 0
+    for settings in experiment.in_stages():
+        yield Stage(settings, counts, begin)
+        begin += settings.epochs
