@@ -25,6 +25,7 @@ from imbalance_cli.files import make_folder, write_file
 
 HERE = Path(__file__).parent
 EPOCHS = {"tutorial": 10, "cnn": 10, "resnet8": 6, "resnet32": 4}
+PER_CLASS = {"tutorial": 5000, "cnn": 5000, "resnet8": 2000, "resnet32": 2000}  # 5000 as in the classroom exercise
 CLASSES = ("square", "triangle")
 BATCH_SIZE = 128
 LEARNING_RATE = 0.05
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side and model")
     parser.add_argument("--workers", type=int, default=0, help="DataLoader workers of the student script")
-    parser.add_argument("--per-class", type=int, default=2000, help="training images of each of the two classes")
+    parser.add_argument("--per-class", type=int, help="training images of each of the two classes, for every model")
     parser.add_argument("--epochs", type=int, help="for every model, instead of its own number")
     parser.add_argument("--quick", action="store_true", help="one short run of each side, to see that it works")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for the results")
@@ -61,24 +62,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         # This process stays small, because on Linux a child's peak memory counts from that of its parent.
-        drawing = multiprocessing.get_context("spawn").Process(target=save_images, args=(folder, options.per_class))
-        drawing.start()
-        drawing.join()
+        sizes = {model: options.per_class or PER_CLASS[model] for model in options.models}
+        for size in set(sizes.values()):
+            drawing = multiprocessing.get_context("spawn").Process(target=save_images, args=(folder / str(size), size))
+            drawing.start()
+            drawing.join()
         load = os.getloadavg()[0]
         for model in options.models:
             epochs = options.epochs or EPOCHS[model]
+            images = folder / str(sizes[model])
             pairs = []
             for repeat in range(options.repeats):
-                pairs.append((run_student(folder, model, epochs, options), run_project(folder, model, epochs, options)))
+                pairs.append((run_student(images, model, epochs, options), run_project(images, model, epochs, options)))
                 if len({side.parameters for side in pairs[-1]}) > 1:
                     sys.exit(f"{model}: the two networks differ: {pairs[-1]}")
                 print(describe(model, repeat, pairs[-1]), flush=True)
-            measured[model] = summary(epochs, pairs)
+            measured[model] = summary(epochs, pairs) | {"per_class": sizes[model]}
 
     results = {
         "date": date.today().isoformat(),
         "machine": machine(options.device) | {"load_before": round(load, 2)},
-        "task": {"classes": CLASSES, "per_class": options.per_class, "batch_size": BATCH_SIZE},
+        "task": {"classes": CLASSES, "batch_size": BATCH_SIZE},
         "student_workers": options.workers,
         "repeats": options.repeats,
         "models": measured,
@@ -114,7 +118,7 @@ def save_images(folder: Path, per_class: int) -> None:
 
 
 def run_student(folder: Path, model: str, epochs: int, options: argparse.Namespace) -> Measured:
-    command = [HERE / "student_script.py", folder, "--per-class", options.per_class, "--workers", options.workers]
+    command = [HERE / "student_script.py", folder, "--per-class", int(folder.name), "--workers", options.workers]
     command += ["--model", model, "--epochs", epochs, "--batch-size", BATCH_SIZE, "--lr", LEARNING_RATE]
     output, times = timed([*command, "--device", options.device])
     said = dict(line.split(maxsplit=1) for line in output if line.startswith(("parameters ", "accuracy ")))
@@ -215,18 +219,19 @@ def report(results: dict[str, Any]) -> str:
     rows = [
         f"{results['date']}, commit {machine['commit']}, {machine['processor']}, {machine['cores']} cores, "
         f"device {machine['device']}, Python {machine['python']}, {versions}.",
-        f"Two classes of {task['per_class']} images, batches of {task['batch_size']}, "
+        f"Two classes, batches of {task['batch_size']}, "
         f"{results['student_workers']} DataLoader workers. "
         f"Student / project, medians of {results['repeats']} runs; larger ratios favour the project.",
         "",
-        "| model | parameters | seconds an epoch | ratio | epochs | seconds in all | ratio | peak MiB | accuracy |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | parameters | images | s an epoch | ratio | epochs | s in all | ratio | peak MiB | accuracy |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for model, measured in results["models"].items():
         student, project = measured["medians"]["student"], measured["medians"]["project"]
         cells = [
             model,
             f"{project['parameters']:,}",
+            f"{2 * measured['per_class']:,}",
             f"{student['epoch_seconds']:.3f} / {project['epoch_seconds']:.3f}",
             f"{measured['ratios']['epoch_seconds']:.2f}",
             f"{measured['epochs']}",
