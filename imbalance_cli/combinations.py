@@ -49,6 +49,10 @@ RULES = (
         {"loss": ("ldam",), "model.classifier": ("linear",)},
         "the margins are those of cosines: set model.classifier=cosine, as the paper does",
     ),
+    Rule(
+        {"mixing": ("remix", "margin_mixup"), "loss": ("logit_adjustment", "vector_scaling")},
+        "the mixing shifts labels towards the rare classes, for which the loss does not allow: that corrects twice",
+    ),
 )
 
 

@@ -168,6 +168,8 @@ class Experiment(_Section):
     def _check_second_view(cls, second: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
         if second["name"] != "none" and others.data.get("mixing", {}).get("name") == "none":
             raise ValueError("a second view needs a first one; set mixing too")
+        if "partner_power" in second:
+            raise ValueError(f"{second['name']} draws partners of its own, which only the first view can; swap the two")
         return second
 
     @field_validator("resample")
@@ -178,16 +180,23 @@ class Experiment(_Section):
                 f"{resample['name']} works on the features of the trained model, so it needs a refit, as in refit=crt; "
                 "between the pixels of two images it would make a ghost of both"
             )
+        if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "tau_normalisation":
+            raise ValueError("tau_normalisation looks at the classifier alone, so there is nothing to resample for it")
         return resample
 
     @model_validator(mode="after")
     def _check_stages(self) -> Experiment:
+        if self.stages and self.early_stopping is not None:
+            raise ValueError("early_stopping: which stage would it end? leave it out, or leave out stages")
         self.in_stages()
         return self
 
     def in_stages(self) -> list[Experiment]:
-        """The settings of each stage in turn: these, and then for each of `stages` these with its changes."""
-        own = {**dict(self), "stages": []}
+        """The settings of each stage in turn: these, and then for each of `stages` these with its changes.
+
+        What a stage does to the weights at its beginning is done only where that stage says so.
+        """
+        own = {**dict(self), "stages": [], "restart_classifier": False, "bias_from_prior": False}
         changed = [_changed(own, changes, f"stages.{number}") for number, changes in enumerate(self.stages)]
         return [self.model_copy(update={"stages": []}), *changed]
 

@@ -16,7 +16,7 @@ SMALLEST_BATCH = 64
 def find_device(name: str) -> torch.device:
     """The device called `name`; auto takes CUDA if there is one. Raises SettingError if it is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingError(

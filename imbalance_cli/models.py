@@ -41,7 +41,7 @@ Classifier = Literal["linear", "cosine"]
 def build_model(choice: Mapping[str, Any], classes: int, image_size: int, seed: int) -> Sequential:
     """The chosen model, its initial weights drawn from `seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(keyed_seed(seed, "weights"))
+        torch.default_generator.manual_seed(keyed_seed(seed, "weights"))
         model: Sequential = MODELS.bind(choice)(classes, image_size)
     return model
 

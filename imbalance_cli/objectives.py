@@ -31,7 +31,7 @@ class Objective:
         present = counts[counts > 0]
         is_rare = counts < (present.min() * present.max()).sqrt()
         seen, weights = (
-            stage.draws(epoch).to(device, torch.float32),
+            stage.seen(epoch).to(device, torch.float32),
             stage.class_weights(epoch).to(device, torch.float32),
         )
         return cls(stage, seen, weights, is_rare.to(device, torch.float32), precision)

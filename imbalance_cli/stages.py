@@ -13,6 +13,7 @@ from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
 from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.mixing import expected_patch
 from imbalance_cli.methods.posthoc import uninformative_logits
 from imbalance_cli.methods.samplers import class_draws
 from imbalance_cli.methods.schedules import SCHEDULES
@@ -44,7 +45,7 @@ class Stage:
         return self.begin + self.experiment.epochs
 
     def draws(self, epoch: int) -> Tensor:
-        """How often each class is drawn in an epoch of the run, float64 [classes]: the counts that a loss sees.
+        """How often each class is drawn in an epoch of the run: float64 [classes].
 
         The sampler's schedule leads from drawing every image once (0) to the sampler's own draws (1).
         """
@@ -52,16 +53,37 @@ class Stage:
         draws = class_draws(self.experiment.sampler, self.counts, batches)
         return torch.lerp(self.counts.double(), draws, self._strength(self.experiment.sampler_schedule, epoch))
 
+    def mixes(self, epoch: int) -> bool:
+        """Whether the images of an epoch of the run are mixed."""
+        progress = (epoch - self.begin) / self.experiment.epochs
+        return bool(self.experiment.mixing["name"] != "none" and progress < self.experiment.mixing_until)
+
+    def partner_draws(self, epoch: int) -> Tensor | None:
+        """How often each class is drawn to be mixed in, float64 [classes]; None if partners are of the same stream."""
+        if not self.mixes(epoch) or "partner_power" not in self.experiment.mixing:
+            return None
+        power = {"name": "power", "q": self.experiment.mixing["partner_power"]}
+        draws = class_draws(power, self.counts, 1)
+        return draws * (self.draws(epoch).sum() / draws.sum())
+
+    def seen(self, epoch: int) -> Tensor:
+        """The labels that the loss sees in an epoch of the run, mixed-in ones by their share: float64 [classes]."""
+        draws, partners = self.draws(epoch), self.partner_draws(epoch)
+        if partners is None:
+            return draws
+        mixing = self.experiment.mixing
+        return torch.lerp(draws, partners, expected_patch(mixing["alpha"], mixing["probability"]))
+
     def class_weights(self, epoch: int) -> Tensor:
-        """The weight of each class in an epoch of the run: float64 [classes], 1 for the average image drawn.
+        """The weight of each class in an epoch of the run: float64 [classes], 1 for the average label that is seen.
 
         The schedule leads from equal weights (0) to those of the method (1).
         """
         weights = class_weights(self.experiment.class_weights, self.counts)
         strength = self._strength(self.experiment.class_weights_schedule, epoch)
         weights = torch.lerp(torch.ones_like(weights), weights, strength)
-        draws = self.draws(epoch)
-        return weights * (draws.sum() / (weights * draws).sum())
+        seen = self.seen(epoch)
+        return weights * (seen.sum() / (weights * seen).sum())
 
     def bounds(self, epoch: int) -> list[tuple[int, int]]:
         """Where each batch of an epoch of the run begins and ends."""
@@ -69,7 +91,7 @@ class Stage:
 
     def uninformative_logits(self, epoch: int) -> Floats:
         """What the loss makes of an image that says nothing about its class, in an epoch of the run."""
-        return uninformative_logits(LOSSES.bind(self.experiment.loss), self.draws(epoch), self.class_weights(epoch))
+        return uninformative_logits(LOSSES.bind(self.experiment.loss), self.seen(epoch), self.class_weights(epoch))
 
     def _strength(self, schedule: dict[str, object], epoch: int) -> float:
         return float(SCHEDULES.bind(schedule)((epoch - self.begin) / self.experiment.epochs))

@@ -13,7 +13,6 @@ from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.data.order import epoch_order
 from imbalance_cli.methods.augment import AUGMENTATIONS, strength_by_class
 from imbalance_cli.methods.mixing import MIXING
-from imbalance_cli.methods.samplers import power
 from imbalance_cli.randomness import keyed_generator, keyed_numpy
 from imbalance_cli.stages import Stage
 
@@ -46,7 +45,7 @@ def epoch_stream(
         train.labels,
         stage.draws(epoch),
         generator=keyed_generator(experiment.seed, "order", epoch),
-        at_least=experiment.sampler.get("per_batch", 0),
+        at_least=experiment.sampler["per_batch"] if experiment.sampler["name"] == "at_least" else 0,
         bounds=bounds,
     )
 
@@ -63,7 +62,7 @@ def epoch_stream(
         )
 
     own = ((normalise(images), labels) for images, labels in batches(order, "augment"))
-    if experiment.mixing["name"] == "none" or epoch - stage.begin >= experiment.mixing_until * experiment.epochs:
+    if not stage.mixes(epoch):
         yield from (Batch((View(inputs),), labels) for inputs, labels in own)
         return
     mixings = [
@@ -71,11 +70,11 @@ def epoch_stream(
     ]
     counts = stage.draws(epoch).to(device, torch.float32)
     partners = None
-    if "partner_power" in experiment.mixing:  # partners come from a stream of their own
-        draws = power(stage.counts.double().clamp(min=1), len(bounds), q=experiment.mixing["partner_power"])
-        draws = torch.where(stage.counts > 0, draws, 0.0)
+    if (partner_draws := stage.partner_draws(epoch)) is not None:  # partners come from a stream of their own
         generator = keyed_generator(experiment.seed, "partners", epoch)
-        partner_order = epoch_order(train.labels, draws * (len(order) / draws.sum()), generator=generator)
+        partner_order = epoch_order(
+            train.labels, partner_draws * (len(order) / partner_draws.sum()), generator=generator
+        )
         partners = batches(partner_order, "augment partners")
     for number, (inputs, labels) in enumerate(own, start=start):
         random = keyed_numpy(experiment.seed, "mixing", epoch, number)

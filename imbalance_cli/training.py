@@ -21,6 +21,7 @@ from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.optimizers import OPTIMIZERS
 from imbalance_cli.methods.posthoc import balanced_accuracy, decide
 from imbalance_cli.methods.schedules import SCHEDULES, with_warmup
+from imbalance_cli.metrics import Floats
 from imbalance_cli.objectives import Objective
 from imbalance_cli.own_methods import try_loss
 from imbalance_cli.randomness import keyed_seed
@@ -49,8 +50,6 @@ class Trainer:
         Raises SettingError if the device is not there, batches of one meet batch norm, or an option of a method
         does not fit the classes.
         """
-        if experiment.batch_size == 1 and any(isinstance(module, BatchNorm2d) for module in model.modules()):
-            raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         self.experiment = experiment
         self.device = find_device(experiment.device)
         self.precision = _precision(experiment.precision, self.device)
@@ -78,6 +77,15 @@ class Trainer:
         """The stage that the running epoch belongs to; after the last epoch the last stage."""
         return next((stage for stage in self.stages if self.progress.epoch < stage.end), self.stages[-1])
 
+    def uninformative_logits(self) -> Floats:
+        """What the trained weights make of an image that says nothing about its class: float64 [classes].
+
+        It is that of the epoch that the weights are of: the last, or the best if training went back to it.
+        """
+        epoch = self.best["epoch"] if self.best else self.progress.epoch - 1
+        stage = next(stage for stage in self.stages if epoch < stage.end)
+        return stage.uninformative_logits(max(epoch, 0))
+
     def train(self, train: ImageSet, validation: ImageSet | None) -> Iterator[Progress]:
         """Train to the end of the last epoch, yielding after every step and after every epoch (then step is 0).
 
@@ -103,8 +111,8 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise MemoryShortage(
-                    f"out of memory on {self.device} with batch_size {self.experiment.batch_size}; "
-                    f"try --batch-size {max(2, self.experiment.batch_size // 2)}"
+                    f"out of memory on {self.device} with batch_size {self.stage.experiment.batch_size}; "
+                    f"try --batch-size {max(2, self.stage.experiment.batch_size // 2)}"
                 ) from error
             raise
 
@@ -150,6 +158,8 @@ class Trainer:
     def _check(self, stage: Stage) -> None:
         """Raise SettingError for what does not fit the classes or the model, before anything is written."""
         experiment, classes = stage.experiment, len(stage.counts)
+        if experiment.batch_size == 1 and any(isinstance(module, BatchNorm2d) for module in self.model.modules()):
+            raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         one = torch.zeros(1, dtype=torch.int64)
         if is_own(name := experiment.loss["name"]):
             try_loss(LOSSES.bind(experiment.loss), name, stage.draws(stage.begin))
@@ -157,6 +167,8 @@ class Trainer:
         stage.class_weights(stage.begin)
         if experiment.bias_from_prior and getattr(self.model[1], "bias", None) is None:
             raise SettingError("bias_from_prior: a cosine classifier has no bias; leave it out")
+        if experiment.max_norm is not None and experiment.model["classifier"] == "cosine":
+            raise SettingError("max_norm: in a cosine classifier the length of a row changes nothing; leave it out")
 
     def _enter(self, stage: Stage) -> None:
         """Set what the stage trains; at its very beginning also what it starts from."""
@@ -175,7 +187,7 @@ class Trainer:
         if settings.restart_classifier:
             fresh = copy.deepcopy(classifier).cpu()
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(keyed_seed(settings.seed, "classifier", stage.begin))
+                torch.default_generator.manual_seed(keyed_seed(settings.seed, "classifier", stage.begin))
                 fresh.reset_parameters()
             classifier.load_state_dict(fresh.state_dict())
         if settings.bias_from_prior:
@@ -229,7 +241,7 @@ class Trainer:
             return
         score = self.progress.log[-1]["validation_balanced_accuracy"]
         if not self.best or score > self.best["score"]:
-            weights = {name: weight.clone() for name, weight in self.evaluated.state_dict().items()}
+            weights = {name: weight.cpu().clone() for name, weight in self.evaluated.state_dict().items()}
             self.best = {"score": score, "epoch": epoch, "weights": weights}
         self.progress.stopped_early = epoch - self.best["epoch"] >= patience
         if self.progress.stopped_early or epoch + 1 == self.stages[-1].end:
@@ -242,7 +254,6 @@ class Trainer:
             images,
             self.normalise,
             device=self.device,
-            precision=self.precision,
             flip=self.experiment.test_time_flip,
         )
 
@@ -271,10 +282,7 @@ class Trainer:
         self.model.load_state_dict(training.get("weights", state["weights"]))
         if self.averaged is not None:
             self.averaged.model.load_state_dict(state["weights"])
-        self.memory = {
-            name: value if isinstance(value, int) else [each.to(self.device) for each in value]
-            for name, value in training["memory"].items()
-        }
+        self.memory = _on(self.device, training["memory"])
         self.best = training["best"]
         torch.set_rng_state(state["random_state"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random_state"]:
@@ -282,6 +290,15 @@ class Trainer:
         progress = dict(state["progress"])
         self.losses = [torch.tensor(loss, device=self.device) for loss in progress.pop("losses")]
         self.progress = Progress(**progress)
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """`value`, plain data, with every tensor in it on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _on(device, inner) for name, inner in value.items()}
+    return [_on(device, inner) for inner in value] if isinstance(value, list) else value
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -78,8 +78,3 @@ def shorten_rows(weight: Tensor, longest: float) -> None:
     MaxNorm keeps the common classes from growing longer vectors than the rare ones (Alshammari et al., 2022).
     """
     weight.mul_((longest / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1))
-
-
-def trained(module: nn.Module) -> Sequence[nn.Parameter]:
-    """The parameters of `module` that training changes."""
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -162,7 +162,7 @@ def test_cutmix_always_pastes_by_default_and_cmo_every_other_time():
 
 def test_cmo_says_how_its_partners_are_drawn():
     assert MIXING.having("partner_power") == ["cmo"]
-    assert MIXING.get("cmo").options["partner_power"].default == -1
+    assert MIXING.get("cmo").options["partner_power"].default == 0
 
 
 COMMON, RARE, MIDDLE = 0, 1, 2

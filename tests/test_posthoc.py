@@ -277,3 +277,13 @@ def test_of_a_loss_that_draws_at_random_they_are_those_of_its_expectation():
     # The rare class counts in a tenth of the softmaxes of the common one, so the log odds fall by log 10.
     assert first - second == pytest.approx(np.log(100) - np.log(10), abs=0.2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_where_a_gradient_is_not_that_of_its_value_training_comes_to_rest_at_its_zero():
+    counts = torch.tensor([5000.0, 50.0], dtype=torch.float64)
+    loss = LOSSES.bind({"name": "seesaw"})
+    found = torch.tensor(uninformative_logits(loss, counts, torch.ones_like(counts)), requires_grad=True)
+    shares = counts / counts.sum()
+    (shares * loss(found.expand(2, -1), torch.tensor([0, 1]), counts)).sum().backward()
+    assert found.grad.abs().max() < 1e-4
+    assert float((found[0] - found[1]).detach()) == pytest.approx(0.97, abs=0.02)

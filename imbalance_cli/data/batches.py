@@ -92,7 +92,7 @@ def epoch_batches(
     labels = labels.to(device)[order.to(device)]
     changed = None
     if bool((strength < 1).any()):
-        changed = torch.rand(len(order), generator=generator).to(device) < strength.to(device)[labels]
+        changed = torch.rand(len(order), generator=generator).to(device) < strength.float().to(device)[labels]
     for first, last in bounds:
         batch = pixels.index_select(0, order[first:last]).permute(0, 3, 1, 2).to(device, non_blocking=True)
         original = batch

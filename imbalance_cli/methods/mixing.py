@@ -9,6 +9,7 @@ share, float [batch] in 0 to 1, is the weight of `labels` in the loss of the mix
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,14 +152,30 @@ def cmo(
     *,
     alpha: Alpha = 1.0,
     probability: Probability = 0.5,
-    partner_power: Annotated[float, Interval(ge=-10, le=10)] = -1.0,
+    partner_power: Annotated[float, Interval(ge=-10, le=10)] = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """As cutmix, with partners mostly from rare classes, which so appear in new contexts (Park et al., 2022).
 
-    Partners are drawn by class with probability in proportion to count^partner_power; whoever hands in the
-    partners does so.
+    Partners are drawn by class with probability in proportion to count^partner_power: 0, every class alike, is what
+    the authors' code does; whoever hands in the partners does so.
     """
     return _paste(images, partners, generator, alpha, probability)
+
+
+def expected_patch(alpha: float, probability: float) -> float:
+    """The share of a mixed image that is its partner's, on average over what cutmix and cmo draw.
+
+    A box of side s, its centre anywhere, keeps s - s^2 / 4 of its side within the image; its square is averaged over
+    s^2 ~ Beta(alpha, alpha).
+    """
+
+    def moment(order: float) -> float:
+        gammas = (
+            math.lgamma(alpha + order) + math.lgamma(2 * alpha) - math.lgamma(alpha) - math.lgamma(2 * alpha + order)
+        )
+        return math.exp(gammas)
+
+    return probability * (moment(1) - moment(1.5) / 2 + moment(2) / 16)
 
 
 def _shares(images: Tensor, generator: np.random.Generator, alpha: float) -> Tensor:

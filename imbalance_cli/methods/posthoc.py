@@ -24,6 +24,7 @@ else:
 optimize = lazy_import("scipy.optimize")
 
 
+STILL = 1e-3  # a gradient of the expected loss below which training would stand still
 PRECISE = {"ftol": 1e-15, "gtol": 1e-10, "maxls": 50}
 TAUS = np.round(np.arange(0, 2.0001, 0.05), 2)
 
@@ -66,7 +67,9 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
     def losses(logits: Tensor, seed: int, draws: int) -> Tensor:
         """The loss of each class as the label, [classes]; the mean over `draws` where the loss draws at random."""
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # so that it is one function, and the draws of training go on undisturbed
+            torch.default_generator.manual_seed(
+                seed
+            )  # so that it is one function, and the draws of training go on undisturbed
             each = loss(logits.expand(draws * classes, -1), labels.repeat(draws), counts)
         return each.view(draws, classes).mean(0)
 
@@ -81,7 +84,14 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
 
     # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
     search = optimize.minimize(expected_loss, np.zeros(classes), jac=True, method="L-BFGS-B", options=PRECISE)
-    found = torch.from_numpy(search.x)
+    values, slope = search.x, float(np.abs(expected_loss(search.x)[1]).max())
+    if slope > STILL:
+        # Seesaw and others hold a factor for constant, so their gradient is not that of their value. Training comes
+        # to rest where the gradient is 0; where there is no such place, as at the edge of hinge, the search was right.
+        rest = optimize.root(lambda logits: expected_loss(logits)[1], np.zeros(classes), method="lm")
+        if float(np.abs(expected_loss(rest.x)[1]).max()) < min(slope, STILL):
+            values = rest.x
+    found = torch.from_numpy(values)
     found[~present] = found[present].max()
     return np.asarray((found - found.mean()).numpy())
 
