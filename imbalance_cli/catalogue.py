@@ -65,6 +65,9 @@ def _kinds() -> dict[str, Kind]:
 KINDS = _kinds()
 
 
+TO_BE_GIVEN = {"costs": [1, 20]}  # options without a default, as somebody with two classes might set them
+
+
 @dataclass(frozen=True)
 class Option:
     """An option of a method: its type and limits in words, and its default."""
@@ -93,9 +96,9 @@ class Entry:
 
     @property
     def example(self) -> dict[str, Any]:
-        """The method as a choice, with its first option that has a value by default."""
-        options = [(option.name, option.default) for option in self.options if option.default is not None]
-        return {"name": self.name} | dict(options[:1])
+        """The method as a choice, with its first option that has a value by default, or one that has to be given."""
+        values = [(option.name, TO_BE_GIVEN.get(option.name, option.default)) for option in self.options]
+        return {"name": self.name} | dict([each for each in values if each[1] is not None][:1])
 
 
 def find_kind(word: str) -> Kind:
