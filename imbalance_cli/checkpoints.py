@@ -23,7 +23,7 @@ from imbalance_cli import __version__
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import Normalisation
 from imbalance_cli.data.manifest import Manifest
-from imbalance_cli.errors import CheckpointError, is_out_of_memory
+from imbalance_cli.errors import CheckpointError, DamageError, is_out_of_memory
 from imbalance_cli.files import write_file
 from imbalance_cli.models import MODELS, build_model
 
@@ -35,6 +35,7 @@ _MARK = b"imbalance sha256:"
 _COMMENT = len(_MARK) + 64
 _ZIP, _ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 _HEAD = 512  # bytes that tell what kind of file another program's is
+_DEEPEST = 50  # containers in containers
 
 
 @dataclass(config=ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True))
@@ -45,7 +46,8 @@ class Checkpoint:
     stands and the log so far; config: the resolved experiment; manifest: the fields of the subset's Manifest;
     counts: training images per class, validation left out; operating_points: decision rules by name, each with
     its offsets per class; calibration: the temperature found on validation or None, and the reference, logits per
-    class, that an image gets which says nothing about its class.
+    class, that an image gets which says nothing about its class; test_digest: that of the run's test images, None
+    where a recipe draws them or it is not known.
     """
 
     weights: dict[str, Tensor]
@@ -61,6 +63,7 @@ class Checkpoint:
     progress: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     random_state: dict[str, Tensor] = field(default_factory=dict)
+    test_digest: str | None = None
 
     @property
     def minority(self) -> int:
@@ -93,8 +96,9 @@ def save(checkpoint: Checkpoint, path: Path, *, previous: Path | None = None) ->
 
 
 def load(path: Path) -> Checkpoint:
-    """The checkpoint at `path`, a file or a run folder that holds one. Raises CheckpointError.
+    """The checkpoint at `path`, a file or a run folder that holds one.
 
+    Raises CheckpointError, and of these DamageError if it has not the checksum that it was written with.
     Nothing of it is interpreted before its checksum is verified, nothing in it can run code or take more memory than
     the file is long, and what comes back is complete: settings, subset and weights fit the model and each other.
     """
@@ -106,11 +110,13 @@ def load(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, on what a strange file holds; it is judged here
             raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if _unfolded(raw, {}) > len(content):
+            raise CheckpointError(f"{path} is damaged: its containers are shared, and unfold to more than the file")
         _check_format(raw.pop("imbalance_checkpoint"), path)
         normalisation = Normalisation(**{name: tuple(values) for name, values in raw.pop("normalisation").items()})
         checkpoint = Checkpoint(**raw, normalisation=normalisation)
         _check_fields(checkpoint, path)
-        _check_weights(checkpoint, path)
+        _check_weights(checkpoint, path, len(content))
         return checkpoint
     except CheckpointError:
         raise
@@ -148,7 +154,7 @@ def _read(path: Path) -> bytes:
             file.seek(max(0, before.st_size - _COMMENT))
             end = file.read()
             if start and not end.startswith(_MARK):
-                raise CheckpointError(f"{path} {_what_else(start, end)}")
+                raise DamageError(f"{path} {_what_else(start, end)}")
             file.seek(0)
             content = file.read()
             after = os.fstat(file.fileno())
@@ -176,12 +182,12 @@ def _what_else(start: bytes, end: bytes) -> str:
 
 def _verify(content: bytes, path: Path) -> None:
     if not content:
-        raise CheckpointError(f"{path} is an empty file")
+        raise DamageError(f"{path} is an empty file")
     archive = content[: -_COMMENT - 2] + b"\0\0"
     if content[-_COMMENT + len(_MARK) :] != hashlib.sha256(archive).hexdigest().encode():
-        raise CheckpointError(f"{path} is damaged: its checksum differs")
+        raise DamageError(f"{path} is damaged: its checksum differs")
     if content[-_COMMENT - 2 : -_COMMENT] != _COMMENT.to_bytes(2, "little"):
-        raise CheckpointError(f"{path} is damaged: its checksum has another length")
+        raise DamageError(f"{path} is damaged: its checksum has another length")
 
 
 def _refuse_packed_entries(content: bytes, path: Path) -> None:
@@ -199,6 +205,22 @@ def _refuse_packed_entries(content: bytes, path: Path) -> None:
         )
     if sum(entry.file_size for entry in entries) > len(content):
         raise CheckpointError(f"{path} is damaged: its entries claim more bytes than the file has")
+
+
+def _unfolded(value: Any, sizes: dict[int, int], depth: int = 0) -> int:
+    """How many values are in `value`, a shared one counted wherever it is; of a cycle or a deep nest beyond measure.
+
+    `save` shares no container, so each value takes at least a byte. sizes: what is known already, by id.
+    """
+    if not isinstance(value, (dict, list, tuple, set)):
+        return 1
+    if depth > _DEEPEST:
+        return sys.maxsize
+    if id(value) not in sizes:
+        sizes[id(value)] = sys.maxsize  # found again before it is counted, it holds itself
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_unfolded(each, sizes, depth + 1) for each in inner)
+    return sizes[id(value)]
 
 
 def _check_format(found: Any, path: Path) -> None:
@@ -243,7 +265,8 @@ def _is_rule(point: dict[str, Any], classes: int) -> bool:
     offsets = point["offsets"]
     if offsets is None:
         return isinstance(point["reason"], str)
-    return len(offsets) == classes and all(isinstance(offset, float) for offset in offsets)
+    numbers = [*offsets, point.get("tau", 1.0)]
+    return len(offsets) == classes and all(isinstance(number, float) for number in numbers)
 
 
 def _is_calibration(found: dict[str, Any], classes: int) -> bool:
@@ -253,9 +276,10 @@ def _is_calibration(found: dict[str, Any], classes: int) -> bool:
     return len(numbers) == classes + 1 and are_finite and numbers[-1] > 0
 
 
-def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
-    """Raise CheckpointError unless the weights are those of the model, each finite."""
-    wanted, found = checkpoint.untrained().state_dict(), checkpoint.weights
+def _check_weights(checkpoint: Checkpoint, path: Path, size: int) -> None:
+    """Raise CheckpointError unless the weights are those of the model, each finite, and fit in `size` bytes."""
+    with torch.device("meta"):  # shapes alone: a small file may name a model larger than the memory
+        wanted, found = checkpoint.untrained().state_dict(), checkpoint.weights
     model = f"model {checkpoint.model['name']} for {len(checkpoint.class_names)} classes"
     for names, problem in ((wanted.keys() - found, "lacks"), (found.keys() - wanted, "holds, beside others,")):
         if names:
@@ -263,14 +287,18 @@ def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
             raise CheckpointError(f"{path} does not fit its {model}: it {problem} {len(names)} weights ({listed})")
     for name, weight in wanted.items():
         given = found[name]
-        if _kind(given) != _kind(weight):
-            raise CheckpointError(f"{path} does not fit its {model}: {name} is {_kind(given)}, not {_kind(weight)}")
+        given_kind, wanted_kind = _kind(given, given.device), _kind(weight, torch.device("cpu"))
+        if given_kind != wanted_kind:
+            raise CheckpointError(f"{path} does not fit its {model}: {name} is {given_kind}, not {wanted_kind}")
+    if sum(weight.nbytes for weight in found.values()) > size:
+        raise CheckpointError(f"{path} is damaged: its weights share their numbers, and unfold to more than the file")
+    for name, given in found.items():
         if not given.isfinite().all():
             raise CheckpointError(f"{path} holds non-finite weights in layer {name}; train again, at a lower --lr")
 
 
-def _kind(tensor: Tensor) -> str:
-    words = " ".join(str(kind).removeprefix("torch.") for kind in (tensor.dtype, tensor.layout, tensor.device))
+def _kind(tensor: Tensor, device: torch.device) -> str:
+    words = " ".join(str(kind).removeprefix("torch.") for kind in (tensor.dtype, tensor.layout, device))
     return f"{list(tensor.shape)} {words.removesuffix(' strided cpu')}"
 
 

@@ -81,6 +81,13 @@ def _in_unit_interval(value: float) -> float:
     return value
 
 
+def _without_nul(path: str) -> str:
+    if "\0" in path:
+        raise ValueError(f"no path has a NUL character; got {shown(path)}")
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_without_nul)]
 Ratio = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_in_unit_interval)]
 
 
@@ -92,8 +99,8 @@ class DataSettings(_Section):
     """Which images: the source, and how an imbalanced subset is taken from it."""
 
     dataset: str = "auto"
-    data_dir: str | None = None
-    subset: str | None = None
+    data_dir: PathText | None = None
+    subset: PathText | None = None
     classes: ClassNames | None = None
     ratio: Ratio | None = None
     factor: Annotated[float, Field(ge=1)] | None = None
@@ -253,11 +260,14 @@ class Setting:
     source: str
 
 
-def resolve(file: Path | None, settings: Iterable[Setting] = ()) -> tuple[Experiment, dict[str, str]]:
+def resolve(
+    file: Path | None, settings: Iterable[Setting] = (), *, runs_files: bool = True
+) -> tuple[Experiment, dict[str, str]]:
     """The experiment of `file` (YAML) with `settings` applied in order, and where each given value came from.
 
     Methods of a user's own are loaded. Only of those that `settings` record with a SHA-256, as a checkpoint's do, no
-    file is run. Raises SettingError, one line a problem, all problems at once.
+    file is run; without runs_files none is at all, and each must be recorded so. Raises SettingError, one line a
+    problem, all problems at once.
     """
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -270,7 +280,7 @@ def resolve(file: Path | None, settings: Iterable[Setting] = ()) -> tuple[Experi
     for setting in settings:
         _apply(raw, setting.path, setting.value)
         sources[".".join(setting.path)] = setting.source
-    if faults := load_all(raw, EVERY_REGISTRY, recorded=file is not None):
+    if runs_files and (faults := load_all(raw, EVERY_REGISTRY, recorded=file is not None)):
         raise SettingError(*("".join(place_of(location, sources)) + f": {fault}" for location, fault in faults))
     try:
         return Experiment.model_validate(raw), sources

@@ -1,9 +1,14 @@
 """The errors that a user can fix, with their exit codes."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST_LINE = 500
+OUT_OF_MEMORY = (  # the CPU's allocator, CUDA, its libraries, Apple's, and the system through any of them
+    *("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+    *("CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory", "Cannot allocate memory"),
+)
 
 
 class UserError(Exception):
@@ -33,6 +38,10 @@ class CheckpointError(UserError):
     """A checkpoint or run folder is missing, damaged, taken or does not fit (exit code 4)."""
 
     exit_code = 4
+
+
+class DamageError(CheckpointError):
+    """A file of a run is not as it was written."""
 
 
 class NetworkError(UserError):
@@ -76,11 +85,13 @@ def one_line(text: str) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether `error` is torch's or Python's way to say that memory ran out."""
+    """Whether `error` is torch's, Python's or the system's way to say that memory ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+        or any(words in str(error) for words in OUT_OF_MEMORY)
     )
 
 

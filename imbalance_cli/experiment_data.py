@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class Prepared:
     train: ImageSet
     validation: ImageSet | None
     test: ImageSet
+
+    @cached_property
+    def test_digest(self) -> str | None:
+        """What tells these test images from others, see `digest_of`."""
+        return digest_of(self.test, self.experiment.data.dataset)
 
 
 def prepare(experiment: Experiment, notice: Notice) -> Prepared:
@@ -93,7 +99,7 @@ def load_source(settings: DataSettings, notice: Notice, *, exact: bool = False) 
     """
     return load_dataset(
         settings.dataset,
-        data_dir=data_folder(settings.data_dir),
+        data_dir=settings.data_dir,
         classes=settings.classes or (list(settings.counts) if settings.counts else None),
         image_size=settings.image_size,
         split_seed=settings.split_seed,
@@ -128,6 +134,8 @@ def images_for(
         subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, notice))
         train, validation = validation_split(subset.train, experiment, lambda _: None)
         images = {"test": subset.test, "train": train, "validation": validation}[split]
+        if split == "test":
+            warn_of_other_test_images(checkpoint, digest_of(subset.test, settings.dataset), notice)
         if images is None:
             raise DataError("--split validation: this run held out no validation images")
         if split == "train":
@@ -146,6 +154,28 @@ def images_for(
     images = joined([of_classes(part, names) for part in parts])
     _warn_of_training_images(checkpoint, loaded, images, notice)
     return images, dataset
+
+
+def digest_of(images: ImageSet, dataset: str) -> str | None:
+    """The SHA-256 of the pixels and labels of `images`, in their order; None where a recipe draws them.
+
+    What the recipe draws may differ in the last bit from machine to machine.
+    """
+    if dataset == "shapes":
+        return None
+    digest = hashlib.sha256(str(list(images.images.shape)).encode())
+    for values in (images.images, images.labels):
+        digest.update(values.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def warn_of_other_test_images(checkpoint: Checkpoint, digest: str | None, notice: Notice) -> None:
+    """Tell `notice` if the digest of the test images is not that of the images which `checkpoint` was saved beside."""
+    if checkpoint.test_digest not in (None, digest):
+        notice(
+            "warning: the test images are not those of the run: some were changed, added or removed since; "
+            "its results are of the others"
+        )
 
 
 def _warn_of_training_images(checkpoint: Checkpoint, loaded: Dataset, images: ImageSet, notice: Notice) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from imbalance_cli import checkpoints, drawing, plots, runs
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
-from imbalance_cli.data.manifest import Manifest, apply_manifest, write_manifest
-from imbalance_cli.errors import CheckpointError, SettingError, WriteError
+from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest, write_manifest
+from imbalance_cli.errors import CheckpointError, DamageError, DataError, SettingError, WriteError
 from imbalance_cli.evaluation import evaluate, operating_points
 from imbalance_cli.experiment_data import (
     DECIDED_BY_SUBSET,
@@ -27,6 +27,7 @@ from imbalance_cli.experiment_data import (
     load_source,
     load_subset,
     validation_split,
+    warn_of_other_test_images,
 )
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.calibration import best_temperature
@@ -53,6 +54,7 @@ class Run:
         self.calibration: dict[str, Any] = {}
         self.saved: str | None = None  # the place of the last save
         self._last_is_damaged = False
+        self._sessions: list[dict[str, Any]] = []  # what the environment file says
         model = build_model(experiment.model, len(train.class_names), train.images.shape[-1], experiment.seed)
         require_fit(experiment.threshold_by, len(train.class_names))
         check_refit(experiment, model, train)
@@ -66,27 +68,27 @@ class Run:
         write_manifest(self.prepared.manifest, folder / runs.SUBSET, overwrite=True)
         digests = {
             runs.CONFIG: runs.sha256(config.encode()),
-            runs.SUBSET: runs.sha256((folder / runs.SUBSET).read_bytes()),
+            runs.SUBSET: runs.file_sha256(folder / runs.SUBSET),
         }
-        self._write_session([], {"settings_from": sources, "sha256": digests})
+        self._begin_session({"settings_from": sources, "sha256": digests})
         write_file(folder / runs.CONFIG, config)  # the last, because it says that there is a run
 
-    def restore(self, folder: Path, notice: Notice) -> None:
-        """Go on from the last whole checkpoint of `folder`, or from the start if it was stopped before its first.
+    def restore(self, stopped: Stopped, notice: Notice) -> None:
+        """Go on from the last whole checkpoint of `stopped`, or from the start if it was stopped before its first.
 
         Raises CheckpointError.
         """
-        self.folder = folder
-        sessions = runs.read_sessions(folder)
-        checkpoint = self._last_checkpoint(notice)
-        if checkpoint is None:
-            runs.require_unchanged(folder, sessions[0].get("sha256", {}), "put it back, or start a new run")
-        else:
-            self._require_same_experiment(checkpoint)
-        for name, before, now in runs.differences(sessions[-1], self._session()):
+        self.folder, self._sessions = stopped.folder, stopped.sessions
+        checkpoint, self._last_is_damaged = stopped.checkpoint, stopped.last_is_damaged
+        if checkpoint is not None:
+            if checkpoint.manifest != asdict(self.prepared.manifest):
+                subset = self.folder / runs.SUBSET
+                raise CheckpointError(f"{subset} is another subset than {runs.CHECKPOINT} trained on")
+            warn_of_other_test_images(checkpoint, self.prepared.test_digest, notice)
+        for name, before, now in runs.differences(self._sessions[-1], self._session()) if self._sessions else ():
             notice(f"bits may differ: {name} {before} -> {now}")
-        runs.remove_stale(folder)
-        self._write_session(sessions, {})
+        runs.remove_stale(self.folder)
+        self._begin_session({} if self._sessions else {"sha256": stopped.digests()})
         if checkpoint is None:
             notice("resuming from the start: the run was stopped before its first checkpoint")
             return
@@ -141,7 +143,7 @@ class Run:
         Raises DataError and DivergedError if the refit has no result.
         """
         prepared, trainer = self.prepared, self.trainer
-        reference = trainer.stage.uninformative_logits(max(0, trainer.progress.epoch - 1))
+        reference = trainer.uninformative_logits()
         if prepared.experiment.refit["name"] != "none":
             reference = refit(
                 trainer.evaluated, prepared.train, reference, prepared.experiment, trainer.normalise, trainer.device
@@ -174,31 +176,6 @@ class Run:
         write_file(self.folder / runs.RESULTS, text)  # the last, because it says that the run is complete
         return results
 
-    def _last_checkpoint(self, notice: Notice) -> Checkpoint | None:
-        """The last save, or the one before it where that is damaged; None if there is none. Raises CheckpointError."""
-        reasons = []
-        for path in (self.folder / runs.CHECKPOINT, self.folder / runs.PREVIOUS):
-            if not path.exists():
-                continue
-            try:
-                checkpoint = checkpoints.load(path)
-            except CheckpointError as error:
-                reasons.append(str(error))
-                continue
-            if reasons:
-                notice(f"warning: {runs.CHECKPOINT} is damaged; using the save before it, {path} ({reasons[0]})")
-            self._last_is_damaged = bool(reasons)
-            return checkpoint
-        if reasons:
-            raise CheckpointError(f"no save of this run is whole, start it again: {'; '.join(reasons)}")
-        return None
-
-    def _require_same_experiment(self, checkpoint: Checkpoint) -> None:
-        if changes := list(_changes(checkpoint.config, self.prepared.experiment.model_dump())):
-            raise CheckpointError(f"{self.folder / runs.CONFIG} does not fit {runs.CHECKPOINT}: {'; '.join(changes)}")
-        if checkpoint.manifest != asdict(self.prepared.manifest):
-            raise CheckpointError(f"{self.folder / runs.SUBSET} is another subset than {runs.CHECKPOINT} trained on")
-
     def _counts(self) -> list[int]:
         return [int(count) for count in self.prepared.train.counts()]
 
@@ -214,31 +191,88 @@ class Run:
             manifest=asdict(self.prepared.manifest),
             operating_points=self.operating_points,
             calibration=self.calibration,
+            test_digest=self.prepared.test_digest,
             **self.trainer.state(),
         )
 
     def _session(self) -> dict[str, Any]:
+        device = self.trainer.device
         return runs.environment(
-            str(self.trainer.device),
-            torch.get_num_threads(),
-            str(self.trainer.precision).removeprefix("torch."),
+            {
+                "device": str(device),
+                "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+                "instructions": torch.backends.cpu.get_cpu_capability(),
+                "precision": str(self.trainer.precision).removeprefix("torch."),
+                "threads": torch.get_num_threads(),
+            }
         )
 
-    def _write_session(self, earlier: list[Any], more: dict[str, Any]) -> None:
-        runs.write_json(self.folder / runs.ENVIRONMENT, [*earlier, self._session() | more])
+    def _begin_session(self, more: dict[str, Any]) -> None:
+        self._sessions = [*self._sessions, self._session()]
+        self._add_to_session(more)
 
     def _add_to_session(self, more: dict[str, Any]) -> None:
-        *earlier, last = runs.read_sessions(self.folder)
-        runs.write_json(self.folder / runs.ENVIRONMENT, [*earlier, last | more])
+        self._sessions[-1] |= more
+        runs.write_json(self.folder / runs.ENVIRONMENT, self._sessions)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A run that was stopped, as its folder tells: its last whole save, None if it has none yet, and its sessions.
+
+    sessions: none if the environment file is damaged, which only a run without a save cannot do without.
+    """
+
+    folder: Path
+    checkpoint: Checkpoint | None
+    last_is_damaged: bool
+    sessions: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path, notice: Notice) -> Stopped:
+        """Raises CheckpointError, also if the last save cannot be read for another reason than damage."""
+        checkpoint, last_is_damaged = _last_checkpoint(folder, notice)
+        try:
+            sessions = runs.read_sessions(folder)
+        except DamageError as error:
+            if checkpoint is None:
+                raise
+            notice(f"warning: {error}; beginning a new one")
+            sessions = []
+        return cls(folder, checkpoint, last_is_damaged, sessions)
+
+    def require_whole(self, experiment: Experiment) -> None:
+        """Raise CheckpointError if the settings, here `experiment`, or the subset are not those of the run."""
+        digests = self.sessions[0].get("sha256", {}) if self.sessions else {}
+        if self.checkpoint is None:
+            wanted = {name: digests.get(name) for name in (runs.CONFIG, runs.SUBSET)}
+            runs.require_unchanged(self.folder, wanted, "put it back, or start a new run")
+            return
+        if changes := list(_changes(self.checkpoint.config, experiment.model_dump())):
+            raise CheckpointError(f"{self.folder / runs.CONFIG} does not fit {runs.CHECKPOINT}: {'; '.join(changes)}")
+        try:
+            if runs.file_sha256(self.folder / runs.SUBSET) != digests.get(runs.SUBSET):
+                read_manifest(self.folder / runs.SUBSET)
+        except (CheckpointError, DataError) as error:
+            raise CheckpointError(f"{error}; {_cure(self.folder, 'manifest')}") from error
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of what the run must not change."""
+        return {name: runs.file_sha256(self.folder / name) for name in (runs.CONFIG, runs.SUBSET)}
 
 
 def settings_of(folder: Path, said: Iterable[Setting]) -> Experiment:
-    """The experiment of the run in `folder`. Raises SettingError if `said` differs from it, and CheckpointError."""
+    """The experiment of the run in `folder`, as it records it: no Python file that it names is run.
+
+    Raises SettingError if `said` differs from it, and CheckpointError.
+    """
     try:
-        experiment, _ = resolve(folder / runs.CONFIG)
+        experiment, _ = resolve(folder / runs.CONFIG, runs_files=False)
     except SettingError as error:
-        raise CheckpointError(*str(error).splitlines()) from error
-    changed, _ = resolve(folder / runs.CONFIG, said)
+        *lines, last = str(error).splitlines()
+        raise CheckpointError(*lines, f"{last}; {_cure(folder, 'config')}") from error
+    recorded = [Setting((name,), value, str(folder / runs.CONFIG)) for name, value in experiment.model_dump().items()]
+    changed, _ = resolve(None, [*recorded, *said])
     if differences := [
         f"{change} changes the schedule" if change.startswith("epochs ") else change
         for change in _changes(experiment.model_dump(), changed.model_dump())
@@ -255,15 +289,49 @@ def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
 
     Raises SettingError if `said` differs from the run's own settings, CheckpointError and DataError.
     """
-    experiment = settings_of(folder, said)
+    experiment, stopped = settings_of(folder, said), Stopped.read(folder, notice)
+    stopped.require_whole(experiment)
+    try:
+        experiment, _ = resolve(folder / runs.CONFIG)  # now that it is the run's, the files that it names are run
+    except SettingError as error:
+        raise CheckpointError(*str(error).splitlines()) from error
     stored = experiment.data.model_copy(
         update=dict.fromkeys(DECIDED_BY_SUBSET) | {"minority": [], "subset": str(folder / runs.SUBSET)}
     )
     _, manifest, dataset = load_subset(stored, experiment.seed, notice)
     train, validation = validation_split(dataset.train, experiment, notice)
     run = Run(Prepared(experiment, manifest, train, validation, dataset.test))
-    run.restore(folder, notice)
+    run.restore(stopped, notice)
     return run
+
+
+def _last_checkpoint(folder: Path, notice: Notice) -> tuple[Checkpoint | None, bool]:
+    """The last save, None if there is none, or the one before it where that is damaged, and whether it is.
+
+    Raises CheckpointError.
+    """
+    names, reasons = runs.entries(folder), []
+    for path in (folder / runs.CHECKPOINT, folder / runs.PREVIOUS):
+        if path.name not in names:
+            continue
+        try:
+            checkpoint = checkpoints.load(path)
+        except DamageError as error:
+            reasons.append(str(error))
+            continue
+        if reasons:
+            notice(f"warning: {runs.CHECKPOINT} is damaged; using the save before it, {path} ({reasons[0]})")
+        return checkpoint, bool(reasons)
+    if reasons:
+        raise DamageError(f"no save of this run is whole, start it again: {'; '.join(reasons)}")
+    return None, False
+
+
+def _cure(folder: Path, field: str) -> str:
+    """What helps when a file of the run is damaged that its checkpoint holds too, in `field`."""
+    if runs.CHECKPOINT not in runs.entries(folder):
+        return "put it back, or start a new run"
+    return f"put it back; in Python, checkpoints.load of {folder / runs.CHECKPOINT} has it too, as {field}"
 
 
 def refitted(checkpoint: Checkpoint, experiments: Iterable[Experiment], notice: Notice) -> Iterator[Run]:
@@ -286,6 +354,7 @@ def refitted(checkpoint: Checkpoint, experiments: Iterable[Experiment], notice: 
             dataset = apply_manifest(manifest, load_source(experiment.data, notice))
             train, validation = validation_split(dataset.train, experiment, notice)
             prepared = Prepared(experiment, manifest, train, validation, dataset.test)
+            warn_of_other_test_images(checkpoint, prepared.test_digest, notice)
         run = Run(replace(prepared, experiment=experiment))
         run.go_on_from(checkpoint)
         run.decide()

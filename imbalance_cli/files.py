@@ -1,8 +1,9 @@
-"""Writing files so that each appears whole or not at all."""
+"""Writing files so that each appears whole or not at all, and reading those that are files."""
 
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,16 +20,16 @@ def whole_file(path: Path, *, size: int | None = None, previous: Path | None = N
     When the block raises, `path` stays as it was. size: how many bytes it will need, for the message of a full disk.
     previous: the name under which what was at `path` is kept. Raises WriteError if the place cannot be written.
     """
-    place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
-    if os.path.exists(place) and not place.is_file():  # renaming would put a file in the place of a device
-        reason = "is a directory" if place.is_dir() else "a device or pipe is no file"
-        raise WriteError(f"cannot write {path}: {reason}")
+    place = _place(path)
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{place.name[:80]}.", suffix=".part", dir=place.parent)
     except OSError as error:
         raise cannot_write(path, error, size) from error
+    held = None
     try:
         with os.fdopen(handle, "wb") as file:
+            if _take_lock(handle):
+                held = os.dup(handle)  # until it has its own name, for `remove_unfinished`
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -43,6 +44,9 @@ def whole_file(path: Path, *, size: int | None = None, previous: Path | None = N
         if isinstance(error, OSError):
             raise cannot_write(path, error, size) from error
         raise
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def write_file(path: Path, content: str | bytes, *, previous: Path | None = None) -> None:
@@ -53,6 +57,41 @@ def write_file(path: Path, content: str | bytes, *, previous: Path | None = None
     content = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with whole_file(path, size=len(content), previous=previous) as file:
         file.write(content)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes that were writing `path` left beside it, as far as that can be.
+
+    Empty files stay: in its first moment a file that is being written is empty, and not locked yet.
+    """
+    beginning = f".{path.name[:80]}."
+    with suppress(OSError):
+        for entry in path.parent.iterdir():
+            if entry.name.startswith(beginning) and entry.suffix == ".part":
+                with suppress(OSError), entry.open("rb") as file:
+                    if os.fstat(file.fileno()).st_size and _take_lock(file.fileno()):
+                        entry.unlink()
+
+
+def read_file(path: Path) -> bytes:
+    """The content of the file `path`. Raises OSError, also for a name that no file can have."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except ValueError as error:  # a NUL character
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not is_file:  # opening a pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_bytes()
+
+
+def require_places(*paths: Path | None) -> None:
+    """Raise WriteError if one of `paths` cannot be written, so that none is written before another fails."""
+    for path in paths:
+        if path is not None:
+            try:
+                tempfile.TemporaryFile(dir=_place(path).parent).close()
+            except OSError as error:
+                raise cannot_write(path, error) from error
 
 
 def refuse_existing(*paths: Path | None, overwrite: bool) -> None:
@@ -98,6 +137,26 @@ def cannot_write(path: Path, error: OSError, size: int | None = None) -> WriteEr
         with suppress(OSError):
             reason += f" ({size:,} bytes needed, {shutil.disk_usage(Path(path).parent).free:,} free)"
     return WriteError(f"cannot write {path}: {reason[:1].lower()}{reason[1:]}")
+
+
+def _place(path: Path) -> Path:
+    """Where a file called `path` is: a link stays, and what it leads to is written. Raises WriteError."""
+    place = Path(os.path.realpath(path))
+    if os.path.exists(place) and not place.is_file():  # renaming would put a file in the place of a device
+        reason = "is a directory" if place.is_dir() else "a device or pipe is no file"
+        raise WriteError(f"cannot write {path}: {reason}")
+    return place
+
+
+def _take_lock(handle: int) -> bool:
+    """Lock the open file until its last descriptor is closed, as a killed process's are; False if that cannot be."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # it is being written; or Windows, or a file system without locks
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from imbalance_cli.errors import SettingError, UserError, did_you_mean, is_out_of_memory
+from imbalance_cli.files import read_file
 from imbalance_cli.lazy import lazy_import
 from imbalance_cli.registry import RESERVED, Method, Registry, full_name, is_own
 
@@ -65,7 +66,7 @@ def load(registry: Registry[Any], choice: str | Mapping[str, Any]) -> dict[str, 
         raise SettingError(f"{given['name']}: a model must be built in, for evaluating a checkpoint runs no file")
     path = Path(file)
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise SettingError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     digest = hashlib.sha256(content).hexdigest()

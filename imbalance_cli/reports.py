@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,10 +89,10 @@ def verdict(results: dict[str, Any]) -> str:
 
 def next_command(experiment: Experiment, place: Path) -> str:
     """The command that is most worth trying after a run; `place` is its folder or checkpoint."""
-    folder = place.parent if place.is_file() else place
+    folder = place.parent if os.path.isfile(place) else place
     remedies = (experiment.class_weights["name"], experiment.refit["name"])
     corrected = experiment.loss["name"] == "logit_adjustment" or remedies != ("none", "none")
-    if not corrected and (folder / CONFIG).is_file():
+    if not corrected and os.path.isfile(folder / CONFIG):
         return f"imbalance train {shlex.quote(str(folder / CONFIG))} --loss logit_adjustment"
     return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from reprlib import Repr
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,11 @@ from imbalance_cli.errors import did_you_mean
 from imbalance_cli.registry import Registry
 
 Registries = Mapping[str, Registry[Any]]
+
+_SHORT = Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 130  # of which `shown` cuts the end
 
 
 def problems_of(
@@ -135,5 +141,6 @@ def _value_at(raw: Any, location: tuple[str, ...]) -> Any:
 
 
 def shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, bool) else f"{str(value).lower()} (quote it if you mean text)"
+    """`value` in at most 60 characters, in about as much work, however much it holds."""
+    text = _SHORT.repr(value) if not isinstance(value, bool) else f"{str(value).lower()} (quote it if you mean text)"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -92,8 +92,8 @@ class Trainer:
         Between two yields the run can be stopped, and `state` taken. Raises DivergedError or MemoryShortage.
         """
         progress = self.progress
-        train = replace(train, images=place(train.images, self.device))
         try:
+            train = replace(train, images=place(train.images, self.device))
             while progress.epoch < self.stages[-1].end and not progress.stopped_early:
                 stage, epoch = self.stage, progress.epoch
                 self._enter(stage)
@@ -108,7 +108,7 @@ class Trainer:
                 self._stop_early()
                 progress.epoch, progress.step, self.losses = epoch + 1, 0, []
                 yield progress
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, OSError) as error:
             if is_out_of_memory(error):
                 raise MemoryShortage(
                     f"out of memory on {self.device} with batch_size {self.stage.experiment.batch_size}; "
@@ -248,14 +248,23 @@ class Trainer:
             self.evaluated.load_state_dict(self.best["weights"])
 
     def predict(self, images: Tensor) -> Tensor:
-        """Logits of uint8 images as the trained model is to be evaluated: float32 [n, classes] on the CPU."""
-        return predict(
+        """Logits of uint8 images as the trained model is to be evaluated: float32 [n, classes] on the CPU.
+
+        Raises DivergedError if they are not finite, which finite weights do not rule out.
+        """
+        logits = predict(
             self.evaluated,
             images,
             self.normalise,
             device=self.device,
             flip=self.experiment.test_time_flip,
         )
+        if not bool(logits.isfinite().all()):
+            raise DivergedError(
+                f"training diverged: after {self.progress.epoch} epochs the outputs for images that did not train are "
+                f"no finite numbers; try --lr {self.stage.experiment.learning_rate / 10:g}"
+            )
+        return logits
 
     def state(self) -> dict[str, Any]:
         """Everything to go on from here: weights, optimizer, random state and progress, as plain data.

@@ -23,6 +23,7 @@ from command_line import complaint
 
 from imbalance_cli import checkpoints
 from imbalance_cli.errors import CheckpointError
+from imbalance_cli.models import MODELS
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -382,6 +383,7 @@ def without(*names: str) -> Edit:
             "its checkpoint format is no number",
         ),
         (lambda raw: raw["operating_points"]["argmax"].update(offsets=["a", "b"]), "its operating point argmax has no"),
+        (lambda raw: raw["operating_points"]["prior"].update(tau="1"), "its operating point prior has no"),
         (lambda raw: raw["config"]["model"].update(width="x"), "is of another version of imbalance: model.width: "),
     ],
 )
@@ -446,3 +448,59 @@ def _growing(path: Path, measure: Callable[[int], os.stat_result]) -> Callable[[
         return status
 
     return measured
+
+
+def wide(raw: dict[str, Any]) -> None:
+    """A model of 2 GB, of which nothing is there."""
+    raw.update(model={"name": "resnet32", "width": 1024, "dropout": 0.0, "classifier": "linear"}, weights={})
+
+
+def one_number_many_times(raw: dict[str, Any]) -> None:
+    """All weights of a larger model, of which a few bytes are there."""
+    raw["model"]["width"] = 1024
+    with torch.device("meta"):
+        weights = MODELS.bind(raw["model"])(2, 16).state_dict()
+    raw["weights"] = {
+        name: torch.zeros((), dtype=weight.dtype).expand(weight.shape) for name, weight in weights.items()
+    }
+
+
+@pytest.mark.parametrize(("edit", "words"), [(wide, "it lacks"), (one_number_many_times, "its weights share")])
+def test_a_small_file_that_claims_a_large_model_takes_no_memory(
+    finished_run: Path, tmp_path: Path, edit: Edit, words: str
+) -> None:
+    path = changed(finished_run, tmp_path / "x.pt", edit)
+    done = subprocess.run([sys.executable, "-c", BOMB, path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
+
+
+def doubled(depth: int) -> list[Any]:
+    """A list of `depth` lists that holds 2 ** depth values."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def itself() -> list[Any]:
+    value: list[Any] = []
+    value += [value, value]
+    return value
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [doubled(40), doubled(60), itself(), nested(60)], ids=["40", "60", "itself", "deep"])
+def test_containers_that_unfold_without_end_are_refused_at_once(
+    finished_run: Path, tmp_path: Path, value: object
+) -> None:
+    def edit(raw: dict[str, Any]) -> None:
+        raw["config"]["loss"] = value
+
+    assert "unfold to more than the file" in complains(changed(finished_run, tmp_path / "x.pt", edit))

@@ -12,6 +12,7 @@ from command_line import complaint, imbalance, shell
 from small_data import new_run, settings_for
 
 from imbalance_cli.cli.parsing import _one_value_each
+from imbalance_cli.data.sources import data_folder
 
 COMMANDS = ["download", "make-subset", "train", "evaluate", "refit", "methods", "plot-loss"]
 
@@ -362,3 +363,29 @@ def test_download_then_train_on_what_came(tmp_path: Path, monkeypatch: pytest.Mo
     value = json.loads(imbalance("train", "--epochs", 1, "--set", "model.width=4", "--json", "-q").stdout)
     assert value["dataset"] == "cifar10" and value["classes"] == ["airplane", "automobile"]
     assert [row["train_count"] for row in value["per_class"]] == [16, 16]
+
+
+def test_the_figure_is_not_written_when_the_other_file_cannot_be(tmp_path: Path) -> None:
+    complaint("plot-loss", "-o", "loss.png", "--csv", "missing/x.csv", exit_code=6)
+    complaint("make-subset", "shapes", "-o", "x.yaml", "--preview", "missing/x.png", exit_code=6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_home_only_those_who_need_it_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(*_: object) -> None:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("IMBALANCE_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", no_home)
+    imbalance("train", "--dry-run", "-d", "shapes")
+    told = complaint("train", "--dry-run", "-d", "cifar10")
+    assert "no home folder" in told
+    assert "--data-dir or IMBALANCE_DATA" in told
+
+
+def test_a_tilde_is_the_home_folder_wherever_it_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_folder("~/x") == tmp_path / "x"
+    assert data_folder(Path("~/x")) == tmp_path / "x"
+    monkeypatch.setenv("IMBALANCE_DATA", "~/y")
+    assert data_folder(None) == tmp_path / "y"

@@ -13,6 +13,7 @@ from command_line import imbalance
 
 from imbalance_cli.config import Experiment, Setting, parse_assignment, resolve
 from imbalance_cli.errors import SettingError
+from imbalance_cli.setting_problems import shown
 
 
 def said(*assignments: str) -> Experiment:
@@ -130,13 +131,18 @@ def test_settings_are_checked_without_torch() -> None:
 
 # Files that are refused: one process reads them all, as a user's command does, and tells what came of each.
 
-REFUSED = {
-    "C01": (
+REFUSED = [
+    pytest.param(
+        "C01",
         "epochs: 3\nlerning_rate: 0.1\n",
         ["x.yaml:2: unknown setting 'lerning_rate'; did you mean 'learning_rate'?"],
+        marks=pytest.mark.fault("C01"),
     ),
-    "C02": ("epochs: ten\n", ["x.yaml:1: epochs must be a whole number; got 'ten'"]),
-    "C04": (
+    pytest.param(
+        "C02", "epochs: ten\n", ["x.yaml:1: epochs must be a whole number; got 'ten'"], marks=pytest.mark.fault("C02")
+    ),
+    pytest.param(
+        "C04",
         "loss: on\nmodel: true\ndata:\n  dataset: true\n",
         [
             "x.yaml:4: data.dataset must be text (put quotes around true, false and numbers); "
@@ -145,42 +151,94 @@ REFUSED = {
             "got true (quote it if you mean text)",
             "x.yaml:1: loss: unknown loss 'on'; ",
         ],
+        marks=pytest.mark.fault("C04"),
     ),
-    "C06": (
+    pytest.param(
+        "C06",
         "a: &a [x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")),
         ["x.yaml, line 1: a: anchors and aliases (&, *) are not accepted; repeat the value"],
+        marks=pytest.mark.fault("C06"),
     ),
-    "C08": (
+    pytest.param(
+        "C08",
         "epochs: 1\nloss: !!python/object/apply:os.system [touch PWNED]\n",
         ["x.yaml, line 2: loss: the tag tag:yaml.org,2002:python/object/apply:os.system is not accepted"],
+        marks=pytest.mark.fault("C08"),
     ),
-    "C09": ("", ["x.yaml is empty"]),
-    "C10": ("- a\n", ["x.yaml: expected `key: value` lines, found ['a']"]),
-    "C10 text": ("hello\n", ["x.yaml: expected `key: value` lines, found 'hello'"]),
-    "C11": (b"\xff\xfe", ["x.yaml is not UTF-8 text: byte 0 cannot be read"]),
-    "C13": ("[" * 2000, ["x.yaml, line 1: nested too deep; at most 50 levels are read"]),
-    "C15": (
+    pytest.param("C09", "", ["x.yaml is empty"], marks=pytest.mark.fault("C09")),
+    pytest.param("C10", "- a\n", ["x.yaml: expected `key: value` lines, found ['a']"], marks=pytest.mark.fault("C10")),
+    pytest.param(
+        "C10 text", "hello\n", ["x.yaml: expected `key: value` lines, found 'hello'"], marks=pytest.mark.fault("C10")
+    ),
+    pytest.param(
+        "C11", b"\xff\xfe", ["x.yaml is not UTF-8 text: byte 0 cannot be read"], marks=pytest.mark.fault("C11")
+    ),
+    pytest.param(
+        "C13",
+        "[" * 2000,
+        ["x.yaml, line 1: nested too deep; at most 50 levels are read"],
+        marks=pytest.mark.fault("C13"),
+    ),
+    pytest.param(
+        "C15",
         f"epochs: {'9' * 5000}\n",
         ["x.yaml, line 1: epochs: 999999999999... (5000 characters) is out of range for a whole number (64 bits)"],
+        marks=pytest.mark.fault("C15"),
     ),
-    "C15 64 bits": (f"epochs: {2**63}\n", ["x.yaml:1: epochs must be at most 1000000; got 9223372036854775808"]),
-    "C16": ("epochs: 1\n---\nepochs: 2\n", ["x.yaml, line 2: a second document starts; expected one document"]),
-    "C18": (
+    pytest.param(
+        "C15 64 bits",
+        f"epochs: {2**63}\n",
+        ["x.yaml:1: epochs must be at most 1000000; got 9223372036854775808"],
+        marks=pytest.mark.fault("C15"),
+    ),
+    pytest.param(
+        "C16",
+        "epochs: 1\n---\nepochs: 2\n",
+        ["x.yaml, line 2: a second document starts; expected one document"],
+        marks=pytest.mark.fault("C16"),
+    ),
+    pytest.param(
+        "C18",
         "epochs: 0\nbatch_size: -1\nworkers: -1\n",
         [
             "x.yaml:1: epochs must be at least 1; got 0",
             "x.yaml:2: batch_size must be at least 1; got -1",
             "x.yaml:3: unknown setting 'workers'",
         ],
+        marks=pytest.mark.fault("C18"),
     ),
-    "C19": ("seed: 010\n", ["x.yaml, line 1: seed: to some YAML readers 010 is octal; write 10, or quote a text"]),
-    "C19 time": ("epochs: 1:30\n", ["x.yaml, line 1: epochs: to some YAML readers 1:30 is a time; write one number"]),
-    "C22": (
+    pytest.param(
+        "C19",
+        "seed: 010\n",
+        ["x.yaml, line 1: seed: to some YAML readers 010 is octal; write 10, or quote a text"],
+        marks=pytest.mark.fault("C19"),
+    ),
+    pytest.param(
+        "C19 time",
+        "epochs: 1:30\n",
+        ["x.yaml, line 1: epochs: to some YAML readers 1:30 is a time; write one number"],
+        marks=pytest.mark.fault("C19"),
+    ),
+    pytest.param(
+        "C22",
         "loss: {name: cross_entropy, gamma: 2}\n",
         ["x.yaml:1: loss.gamma has no use with cross_entropy; it is an option of "],
+        marks=pytest.mark.fault("C22"),
     ),
-    "C22 at the top": ("gamma: 2\n", ["x.yaml:1: unknown setting 'gamma'; did you mean 'loss.gamma'?"]),
-}
+    pytest.param(
+        "C22 at the top",
+        "gamma: 2\n",
+        ["x.yaml:1: unknown setting 'gamma'; did you mean 'loss.gamma'?"],
+        marks=pytest.mark.fault("C22"),
+    ),
+    pytest.param("C20 missing", None, ["there is no file x.yaml"], marks=pytest.mark.fault("C20")),
+    pytest.param(
+        "C20 folder", Path.mkdir, ["x.yaml is a folder; expected a YAML file"], marks=pytest.mark.fault("C20")
+    ),
+    pytest.param(
+        "C20 pipe", os.mkfifo, ["x.yaml is not a regular file; expected a YAML file"], marks=pytest.mark.fault("C20")
+    ),
+]
 
 READ_THEM_ALL = """
 import contextlib, io, json, os, sys, time
@@ -204,28 +262,23 @@ print(json.dumps(told))
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Of each refused file what `imbalance train x.yaml` does: exit code, errors, what it left, imports, seconds."""
     root = tmp_path_factory.mktemp("refused")
-    for name, (content, _) in REFUSED.items():
+    for case in REFUSED:
+        name, content, _ = case.values
         (root / name).mkdir()
-        (root / name / "x.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    for name in ("C20 missing", "C20 folder", "C20 pipe"):
-        (root / name).mkdir()
-    (root / "C20 folder" / "x.yaml").mkdir()
-    os.mkfifo(root / "C20 pipe" / "x.yaml")
+        if callable(content):
+            content(root / name / "x.yaml")
+        elif content is not None:
+            (root / name / "x.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     done = subprocess.run([sys.executable, "-c", READ_THEM_ALL], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-@pytest.mark.fault("C01", "C02", "C04", "C06", "C08", "C09", "C10", "C11")
-@pytest.mark.fault("C13", "C15", "C16", "C18", "C19", "C20", "C22")
-@pytest.mark.parametrize("case", [*REFUSED, "C20 missing", "C20 folder", "C20 pipe"])
-def test_a_file_that_is_wrong_is_refused_at_once_with_every_reason(told: dict[str, list[Any]], case: str) -> None:
+@pytest.mark.parametrize(("case", "_", "wanted"), REFUSED)
+def test_a_file_that_is_wrong_is_refused_at_once_with_every_reason(
+    told: dict[str, list[Any]], case: str, _: object, wanted: list[str]
+) -> None:
     code, errors, left, heavy, seconds = told[case]
-    wanted = {
-        "C20 missing": ["there is no file x.yaml"],
-        "C20 folder": ["x.yaml is a folder; expected a YAML file"],
-        "C20 pipe": ["x.yaml is not a regular file; expected a YAML file"],
-    }.get(case) or REFUSED[case][1]
     assert code == 2 and left == [] and heavy == [] and seconds < 2
     assert len(errors) == len(wanted), errors
     for line, words in zip(errors, wanted, strict=True):
@@ -245,3 +298,18 @@ def test_the_run_records_each_value_and_who_said_it(
     (session,) = json.loads((tmp_path / "R" / "environment.json").read_text())
     sources = session["settings_from"]
     assert (sources["learning_rate"], sources["epochs"], sources["model.width"]) == ("x.yaml:1", "--epochs", "x.yaml:3")
+
+
+def test_a_value_that_unfolds_without_end_is_shown_at_once() -> None:
+    value: list[object] = []
+    for _ in range(60):
+        value = [value, value]
+    assert len(shown(value)) <= 60
+    assert shown([1, "two", None]) == "[1, 'two', None]"
+    assert shown("x" * 100) == "'" + "x" * 56 + "..."
+
+
+@pytest.mark.parametrize("name", ["data_dir", "subset"])
+def test_a_path_has_no_nul_character(name: str) -> None:
+    with pytest.raises(SettingError, match=f"data.{name}.*NUL"):
+        resolve(None, [Setting(("data", name), "a\0b", "test")])

@@ -324,3 +324,11 @@ def test_printable_escapes_what_would_break_a_line_or_an_encoding() -> None:
     assert printable("naïve cat") == "naïve cat"
     assert printable("a\nb\x1b") == r"a\nb\x1b"
     assert printable(os.fsdecode(b"\xff.png")).encode() == rb"\udcff.png"
+
+
+def test_a_file_that_would_be_read_whole_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "x.webp"
+    path.write_bytes(b"RIFF\xff\xff\xff\x7fWEBPVP8 \xff\xff\xff\x7f")
+    os.truncate(path, decode_module.MAX_BYTES + 1)
+    assert not decode_module.is_image(path)
+    assert str(decode(path)[1]) == "1,073,741,825 bytes, the limit is 1,073,741,824"

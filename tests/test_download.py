@@ -1,5 +1,6 @@
 """Downloads end whole and verified, or not at all, whatever the server and the network do."""
 
+import errno
 import hashlib
 import os
 import random
@@ -471,6 +472,15 @@ def test_a_disk_that_fills_up_keeps_what_has_come(target):
         target.fetch(server.url)
     assert target.arrived()
     assert target.said("continuing at 200000")
+
+
+def test_a_disk_that_fails_at_the_last_moment_is_a_write_error(target, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(download, "sync_folder", fail)
+    with FaultServer(CONTENT) as server, pytest.raises(WriteError, match="cannot write .*: input/output error"):
+        target.fetch(server.url)
 
 
 def test_a_file_in_place_of_the_folder_is_a_write_error(target):

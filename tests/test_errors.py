@@ -1,8 +1,10 @@
 """What the user reads of an error is lines that a terminal can show, whatever was in the file or flag."""
 
+import errno
+
 import pytest
 
-from imbalance_cli.errors import LONGEST_LINE, SettingError, UserError, one_line
+from imbalance_cli.errors import LONGEST_LINE, SettingError, UserError, is_out_of_memory, one_line
 
 
 def test_a_message_stays_as_it_is() -> None:
@@ -31,3 +33,18 @@ def test_of_a_very_long_line_start_and_end_are_kept() -> None:
     message = one_line(f"x.yaml, line 3: {'9' * 100_000} is out of range")
     assert len(message) <= LONGEST_LINE
     assert message.startswith("x.yaml, line 3: 999") and message.endswith("999 is out of range")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_memory_runs_out_in_many_words(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from command_line import complaint, imbalance
 from PIL import Image
-from small_data import COMMON, RARE, make_image_folder
+from small_data import COMMON, RARE, complete, make_image_folder, new_run, settings_for
 
 from imbalance_cli import checkpoints
 from imbalance_cli.data.folder import load_folder
+from imbalance_cli.errors import WriteError
 from imbalance_cli.evaluation import evaluate
 from imbalance_cli.figures import EVALUATION
 
@@ -154,3 +155,30 @@ def test_evaluating_twice_gives_the_same_and_leaves_the_checkpoint_alone(finishe
     before = digest()
     first, second = (imbalance("evaluate", finished_run, "--json", "-q").stdout for _ in range(2))
     assert first == second and digest() == before
+
+
+def test_test_images_that_changed_since_the_run_are_noticed(tmp_path: Path) -> None:
+    images = make_image_folder(tmp_path / "photos", train=(30, 10), test=(4, 4))
+    run = complete(new_run(settings_for(images, tmp_path / "cache", epochs=1), tmp_path / "run")).folder
+    words = "the test images are not those of the run"
+    assert words not in imbalance("evaluate", run).stderr
+    changed = images / "test" / RARE / "000.png"
+    Image.new("RGB", (16, 16)).save(changed)
+    assert words in imbalance("evaluate", run).stderr
+    assert words not in imbalance("evaluate", run, "--split", "validation").stderr
+    changed.unlink()
+    assert words in imbalance("evaluate", run).stderr
+    assert words in imbalance("refit", run).stderr
+
+
+def test_a_failed_evaluation_leaves_no_results_beside_figures_of_another(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imbalance("evaluate", finished_run, "-o", tmp_path / "out")
+
+    def fail(*_: object) -> None:
+        raise WriteError("the disk is full")
+
+    monkeypatch.setattr("imbalance_cli.figures.draw_evaluation", fail)
+    imbalance("evaluate", finished_run, "-o", tmp_path / "out", "--overwrite", exit_code=6)
+    assert not (tmp_path / "out" / "results.json").exists()

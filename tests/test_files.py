@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imbalance_cli.errors import CheckpointError, SettingError, WriteError
-from imbalance_cli.files import refuse_existing, whole_file, write_file
+from imbalance_cli.files import read_file, refuse_existing, remove_unfinished, require_places, whole_file, write_file
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -72,3 +72,34 @@ def test_existing_files_are_replaced_on_request_only(tmp_path: Path) -> None:
     refuse_existing(tmp_path / "x", overwrite=True)
     with pytest.raises(SettingError, match="is asked for twice"):
         refuse_existing(tmp_path / "y", tmp_path / "y", overwrite=True)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    path, left, other = tmp_path / "x.images", tmp_path / ".x.images.abc.part", tmp_path / ".y.images.abc.part"
+    left.write_bytes(b"half")
+    other.write_bytes(b"half")
+    with whole_file(path) as file:
+        remove_unfinished(path)
+        assert not left.exists()
+        file.write(b"whole")
+        file.flush()
+        remove_unfinished(path)
+    assert path.read_bytes() == b"whole"
+    assert other.exists()
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_file(tmp_path / "pipe")
+    with pytest.raises(OSError, match="null"):
+        read_file(tmp_path / "a\0b")
+
+
+def test_places_that_cannot_be_written_are_found_before_any_is(tmp_path: Path) -> None:
+    require_places(tmp_path / "a", None)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(WriteError, match="missing/b: no such file or directory"):
+        require_places(tmp_path / "a", tmp_path / "missing" / "b")
+    with pytest.raises(WriteError, match="is a directory"):
+        require_places(tmp_path)

@@ -24,7 +24,7 @@ from imbalance_cli.data.folder import load_folder
 from imbalance_cli.data.image_set import Dataset
 from imbalance_cli.data.listing import list_folder
 from imbalance_cli.data.manifest import read_manifest
-from imbalance_cli.errors import SettingError
+from imbalance_cli.errors import DataError, SettingError
 
 Loader = Callable[..., tuple[Dataset, list[str]]]
 numbers = iter(range(1, 10_000_000))
@@ -657,8 +657,15 @@ def test_a_hundred_thousand_images_take_a_minute_and_little_memory(hundred_thous
     assert sum(read_manifest(Path("many.yaml")).counts.values()) == 80_000
 
 
-@pytest.mark.fault("D31")
 def test_hard_links_are_files_like_others(load: Loader, root: Path) -> None:
     for index in range(3, 50):
         os.link(root / "train/cat/1.png", root / f"train/cat/{index}.png")
     assert load(root)[0].train.counts().tolist() == [49, 2]
+
+
+def test_a_link_to_itself_below_a_lone_train_is_refused(tmp_path: Path, load: Loader) -> None:
+    image(tmp_path / "photos" / "other" / "1.png")
+    (tmp_path / "photos" / "train").mkdir()
+    (tmp_path / "photos" / "train" / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match="a link loop; remove it"):
+        load(tmp_path / "photos")

@@ -186,7 +186,7 @@ def test_csv_listings(fuzz: Fuzz, tmp_path: Path) -> None:
 
 
 def test_run_environments(fuzz: Fuzz, tmp_path: Path) -> None:
-    now = runs.environment("cpu", 1, "float32")
+    now = runs.environment({"device": "cpu", "precision": "float32", "threads": 1})
     sessions = [now | {"settings_from": {"epochs": "--epochs"}}, now | {"seconds": 3.5}]
     path = tmp_path / runs.ENVIRONMENT
 

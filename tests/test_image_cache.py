@@ -197,3 +197,13 @@ def test_two_processes_may_build_the_same_cache_at_once(photos: Path) -> None:
 def test_long_decoding_says_how_far_it_is(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imbalance_cli.data.decode._SECONDS_BETWEEN_NOTICES", 0)
     assert "decoded 4 of 4 images" in read(photos)[1]
+
+
+def test_writing_the_cache_removes_what_a_killed_process_left_of_it(photos: Path) -> None:
+    read(photos)
+    (cache,) = (photos.parent).rglob("*.images")
+    left = cache.with_name(f".{cache.name}.abc.part")
+    left.write_bytes(b"half")
+    cache.unlink()
+    read(photos)
+    assert not left.exists()

@@ -195,14 +195,18 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.fault("P01", "P05", "P07")
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--gamma", -1], "--gamma must be at least 0; got -1.0"),
+        pytest.param(["--gamma", -1], "--gamma must be at least 0; got -1.0", marks=pytest.mark.fault("P01")),
         (["--gamma", "nan"], "--gamma must be a finite number; got nan"),
-        (["-o", "f.xyz"], "cannot draw f.xyz: it has the suffix '.xyz'; known: .png, .svg, .pdf"),
-        (["--show"], "unknown option --show"),  # no window is ever opened
+        pytest.param(
+            ["-o", "f.xyz"],
+            "cannot draw f.xyz: it has the suffix '.xyz'; known: .png, .svg, .pdf",
+            marks=pytest.mark.fault("P07"),
+        ),
+        # No window is ever opened.
+        pytest.param(["--show"], "unknown option --show", marks=pytest.mark.fault("P05")),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_anything_is_written(

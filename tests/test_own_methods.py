@@ -1,6 +1,7 @@
 """Methods from a user's own file: chosen like built-in ones, checked before training, never run for a checkpoint."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,34 @@ class TestRuns:
         assert ("SHA-256 differs" in told[0]) == (change == "edited")
         assert not Path("ran").exists()
 
+    @pytest.mark.parametrize("saved", [True, False])
+    @pytest.mark.parametrize("recorded", [True, False])
+    def test_no_file_is_run_that_only_its_configuration_names(self, run, stopped, tmp_path, saved, recorded):
+        """The configuration of a run is not what the run began with, for it names another file."""
+        (tmp_path / "evil.py").write_text("open('ran', 'w')\n")
+        config = yaml.safe_load((stopped / "config.yaml").read_text())
+        config["loss"] = {"name": f"{tmp_path / 'evil.py'}:my_loss"}
+        if recorded:
+            config["loss"]["sha256"] = experiments.runs.sha256((tmp_path / "evil.py").read_bytes())
+        (stopped / "config.yaml").write_text(yaml.safe_dump(config))
+        if not saved:
+            for path in stopped.glob("checkpoint*.pt"):
+                path.unlink()
+        forget()
+        *_, told = complaint_lines("train", "--resume", stopped, exit_code=4)
+        if not recorded:
+            assert "only a command that is given this name runs its file" in told
+        else:
+            assert ("does not fit checkpoint.pt" if saved else "config.yaml was edited or damaged") in told
+        assert not Path("ran").exists()
+
+    def test_is_shown_without_the_file_when_it_is_complete(self, run, mine):
+        folder = complete(run).folder
+        mine.write_text("open('ran', 'w')\n")
+        forget()
+        assert "is already complete" in imbalance("train", "--resume", folder).stderr
+        assert not Path("ran").exists()
+
     def test_is_evaluated_without_the_file(self, run, mine):
         folder = complete(run).folder
         mine.write_text("open('ran', 'w')\n")
@@ -388,3 +417,10 @@ def test_a_file_may_define_dataclasses_and_decorate(mine: Path) -> None:
     )
     choice = load(SCHEDULES, {"name": "mine.py:down", "by": 0.5})
     assert SCHEDULES.bind(choice)(1.0) == 0.5
+
+
+@pytest.mark.parametrize("name", ["pipe.py", "a\0.py"])
+def test_what_is_no_file_is_not_read(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(SettingError, match="cannot read"):
+        load(LOSSES, f"{tmp_path / name}:my_loss")

@@ -1,15 +1,18 @@
 """A run from start to end: what its folder holds, that it can be repeated, stopped and resumed to the same bytes."""
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_data import complete, content, new_run, settings_for
+import torch
+from small_data import complete, content, make_image_folder, new_run, settings_for
 
 from imbalance_cli import checkpoints, experiments, runs
 from imbalance_cli.config import Setting, resolve
-from imbalance_cli.errors import CheckpointError, DataError, SettingError
+from imbalance_cli.errors import CheckpointError, DataError, DivergedError, SettingError, WriteError
 
 
 def said(lines: list[str]) -> str:
@@ -143,3 +146,63 @@ def test_only_one_process_writes_a_folder(tmp_path: Path) -> None:
             pass
     with runs.lock(tmp_path, no_notice):  # a lock ends with its block
         pass
+
+
+def test_resuming_notices_changed_test_images(tmp_path: Path) -> None:
+    images = make_image_folder(tmp_path / "photos", train=(30, 10), test=(4, 4))
+    run = new_run(settings_for(images, tmp_path / "cache", epochs=2), tmp_path / "run")
+    next(progress for progress in run.train() if progress.step == 0)
+    notices: list[str] = []
+    experiments.resume(run.folder, [], notices.append)
+    assert "test images are not those" not in said(notices)
+    next((images / "test" / "rare").iterdir()).unlink()
+    experiments.resume(run.folder, [], notices.append)
+    assert "the test images are not those of the run" in said(notices)
+
+
+def test_outputs_that_are_not_finite_end_training_though_the_weights_are(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache", epochs=1), tmp_path / "run")
+    monkeypatch.setattr(
+        "imbalance_cli.training.predict", lambda _, images, *__, **___: torch.full((len(images), 2), torch.nan)
+    )
+    with pytest.raises(DivergedError, match="are no finite numbers; try --lr 0.01"):
+        complete(run)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / runs.ENVIRONMENT)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        runs.read_sessions(tmp_path)
+
+
+@pytest.mark.parametrize("ask", [lambda place: runs.check_folder(place, overwrite=False), runs.require_run])
+def test_a_folder_that_the_system_cannot_look_at_is_told(tmp_path: Path, ask: Callable[[Path], None]) -> None:
+    with pytest.raises(CheckpointError, match="cannot read .*: file name too long"):
+        ask(tmp_path / ("x" * 300))
+
+
+def test_a_folder_on_a_failing_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "listdir", fail)
+    for ask in (runs.require_run, runs.remove_stale, lambda place: runs.check_folder(place, overwrite=True)):
+        with pytest.raises(CheckpointError, match="cannot read .*: input/output error"):
+            ask(tmp_path)
+
+
+def test_a_free_folder_has_a_name_that_the_system_can_store(tmp_path: Path) -> None:
+    assert runs.free_folder(tmp_path, "x" * 255).name == "x" * 255
+    with pytest.raises(WriteError, match="file name too long"):
+        runs.free_folder(tmp_path, "x" * 255)  # which appends -2
+
+
+def test_a_run_whose_environment_file_is_damaged_meanwhile_can_finish(image_folder: Path, tmp_path: Path) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache", epochs=1), tmp_path / "run")
+    (run.folder / runs.ENVIRONMENT).write_text("[")
+    run.record_failure("a test")
+    complete(run)
+    (session,) = runs.read_sessions(run.folder)
+    assert session["failed"] == "a test" and runs.read_results(run.folder)["n"] == 40

@@ -277,3 +277,17 @@ def test_names_that_are_not_utf8_work_from_subset_to_figures(
 def test_an_error_about_a_strange_path_is_one_line_without_codes(tmp_path: Path) -> None:
     told = complaint("evaluate", tmp_path / "a\nb\x1b[2J\udcff", exit_code=4)
     assert told.endswith("/a\\nb\\x1b[2J\\udcff does not exist; give a checkpoint or the folder of a run")
+
+
+@pytest.mark.parametrize("columns", ["0", "00"])
+def test_a_terminal_of_no_width_is_one_of_unknown_width(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "cross_entropy" in imbalance("methods", "loss").stdout
+
+
+def test_closed_streams_give_their_numbers_to_no_file(tmp_path: Path) -> None:
+    code = "import os; from imbalance_cli.cli.output import require_stdout; require_stdout(); "
+    code += "print(os.open('file', os.O_CREAT))"
+    closing = ["sh", "-c", 'exec "$0" -c "$1" <&- 2>&-', sys.executable, code]
+    done = subprocess.run(closing, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert int(done.stdout) > 2

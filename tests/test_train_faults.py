@@ -167,6 +167,57 @@ main()
     assert "SIGINT: stopped at once; nothing was saved yet" in told
 
 
+@pytest.mark.fault("T08")
+def test_a_second_signal_does_not_wait_for_a_reader_either(training: Training, run: Path, tmp_path: Path) -> None:
+    """Nobody reads the pipe that stderr is, and it is full."""
+    code = f"""
+import hashlib, os, pathlib, sys, imbalance_cli.training as training
+def step(*_):
+    os.set_blocking(2, False)
+    try:
+        while True:
+            os.write(2, b"x")
+    except BlockingIOError:
+        os.set_blocking(2, True)
+    pathlib.Path({str(tmp_path / "stepping")!r}).touch()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
+training.Trainer._step = step
+sys.argv = ["imbalance", *{[str(word) for word in training.command(run)]!r}]
+from imbalance_cli.cli import main
+main()
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while not (tmp_path / "stepping").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(timeout=5) == 130
+    finally:
+        process.kill()
+        process.stderr.close()
+
+
+def test_a_signal_while_the_command_winds_up_changes_nothing(
+    training: Training, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imbalance_cli import experiment_data
+    from imbalance_cli.cli.output import Output
+
+    monkeypatch.setattr(experiment_data, "prepare", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    notice = Output.notice
+
+    def interrupted(self: Output, line: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        notice(self, line)
+
+    monkeypatch.setattr(Output, "notice", interrupted)
+    assert imbalance(*training.command(run), exit_code=143) == "SIGTERM: stopped before the run began\n"
+
+
 @pytest.mark.parametrize("moment", ["loading", "finishing"])
 def test_a_signal_before_or_after_training_ends_cleanly(
     training: Training, run: Path, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -381,7 +432,7 @@ def test_no_batch_is_left_with_a_single_image(tmp_path: Path, run: Path) -> None
     assert "an epoch: 65 images in 2 batches of 32 or 33" in told
 
 
-@pytest.mark.fault("T26", "T27")
+@pytest.mark.fault("T27")
 def test_out_of_memory_names_a_batch_size_and_the_run_says_that_it_failed(training: Training, run: Path) -> None:
     """The address space is limited to what the process has when the first batch comes, and 50 MB."""
     code = f"""
@@ -407,11 +458,47 @@ main()
     assert "batch_size 32 -> 16" in complaint(imbalance("train", "--resume", run, "--batch-size", 16, exit_code=2))
 
 
+@pytest.mark.fault("T26", "T27")
+@pytest.mark.parametrize("moment", ["placing", "evaluating"])
+def test_out_of_memory_before_and_after_the_loop_is_told_too(
+    training: Training, run: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    import imbalance_cli.training
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    if moment == "placing":
+        error: Exception = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        monkeypatch.setattr(imbalance_cli.training, "place", fail)
+    else:
+        error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        monkeypatch.setattr(experiments, "evaluate", fail)
+    line = complaint(imbalance(*short(training, run), exit_code=8))
+    monkeypatch.undo()
+    assert "out of memory" in runs.read_sessions(run)[-1]["failed"]
+    if moment == "placing":
+        assert "try --batch-size 16" in line
+    else:
+        assert line.endswith(f"last save at the end of epoch 2; resume with: imbalance train --resume {run}")
+        imbalance("train", "--resume", run, "-q")
+
+
 @pytest.mark.fault("T26")
 @pytest.mark.gpu
 def test_out_of_memory_on_the_gpu_names_a_batch_size(training: Training, run: Path) -> None:
-    words = ["--device", "cuda", "--set", "model.width=20000", "-q"]
-    assert "try --batch-size 16" in complaint(imbalance(*short(training, run, *words), exit_code=8))
+    words = [
+        "--device",
+        "cuda",
+        "--set",
+        "model.width=1024",
+        "-q",
+    ]  # 380 MB of weights, as much of gradients, and so on
+    torch.cuda.set_per_process_memory_fraction(900 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        assert "try --batch-size 16" in complaint(imbalance(*short(training, run, *words), exit_code=8))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.fault("T44")
@@ -453,7 +540,7 @@ def test_a_start_that_was_stopped_leaves_a_folder_that_can_be_used(training: Tra
 @pytest.mark.fault("T30", "T31")
 def test_a_second_process_is_refused_until_the_first_is_gone(training: Training, run: Path) -> None:
     child = training.started(run)
-    for more in (["-o", run, "--overwrite"], ["--resume", run]):
+    for more in (["-o", run], ["-o", run, "--overwrite"], ["--resume", run]):
         words = ["train", *training.flags, *more] if "-o" in more else ["train", *more]
         line = complaint(imbalance(*words, exit_code=4))
         assert f"{run} is being written by process {child.pid} on {os.uname().nodename}" in line
@@ -495,11 +582,19 @@ def test_resuming_with_other_settings_is_refused(training: Training, stopped: Pa
 
 
 @pytest.mark.fault("T34")
-def test_resuming_with_other_threads_says_that_bits_may_differ(
+def test_resuming_elsewhere_says_that_bits_may_differ(
     training: Training, stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = runs.read_sessions(stopped)[-1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    assert "bits may differ: threads 1 -> 64" in imbalance("train", "--resume", stopped)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NEWER")
+    monkeypatch.setattr(runs, "_processor", lambda: "Another CPU")
+    monkeypatch.setattr(runs, "version", lambda name: "9.9")
+    told = imbalance("train", "--resume", stopped)
+    assert "bits may differ: threads 1 -> 64" in told
+    assert f"bits may differ: instructions {before['instructions']} -> NEWER" in told
+    assert f"bits may differ: processor {before['processor']} -> Another CPU" in told
+    assert f"bits may differ: torch {before['versions']['torch']} -> 9.9" in told
     assert [session["threads"] for session in runs.read_sessions(stopped)] == [1, 64]
 
 
@@ -553,6 +648,44 @@ def test_when_every_save_is_damaged_each_is_named_and_none_deleted(training: Tra
     line = complaint(imbalance("train", "--resume", stopped, exit_code=4))
     assert all(str(stopped / name) in line for name in (runs.CHECKPOINT, runs.PREVIOUS))
     assert tree(stopped) == {**before, runs.LOCK: tree(stopped)[runs.LOCK]}
+
+
+@pytest.mark.parametrize("obstacle", ["a pipe", "a link to nothing"])
+def test_a_save_that_cannot_be_read_is_not_taken_for_damaged(training: Training, stopped: Path, obstacle: str) -> None:
+    newest = stopped / runs.CHECKPOINT
+    newest.rename(stopped / "aside")
+    newest.symlink_to("nowhere") if obstacle == "a link to nothing" else os.mkfifo(newest)
+    previous = (stopped / runs.PREVIOUS).read_bytes()
+    line = complaint(imbalance("train", "--resume", stopped, exit_code=4))
+    assert "cannot read" in line or "not a regular file" in line
+    assert (stopped / runs.PREVIOUS).read_bytes() == previous
+    (stopped / "aside").replace(newest)
+    assert training.resumed(stopped) == training.undisturbed()
+
+
+def test_a_damaged_environment_file_is_begun_anew(training: Training, stopped: Path) -> None:
+    (stopped / runs.ENVIRONMENT).write_text("[{")
+    code, told = training.server.run("train", "--resume", stopped)
+    assert code == 0 and "environment.json cannot be read: it is damaged or not JSON; beginning a new one" in told
+    assert content(stopped) == training.undisturbed()
+    (session,) = runs.read_sessions(stopped)
+    assert session["sha256"].keys() == {runs.CONFIG, runs.SUBSET}
+    (stopped / runs.ENVIRONMENT).unlink()
+    line = complaint(imbalance("train", "--resume", stopped, exit_code=4))
+    assert line.endswith(f"remove {stopped / runs.RESULTS}, and --resume makes both again")
+
+
+@pytest.mark.parametrize(("name", "field"), [(runs.CONFIG, "config"), (runs.SUBSET, "manifest")])
+def test_what_is_damaged_is_in_the_checkpoint_too(stopped: Path, name: str, field: str) -> None:
+    given = bytearray((stopped / name).read_bytes())
+    given[len(given) // 2] ^= 0x80  # which is no UTF-8
+    (stopped / name).write_bytes(given)
+    line = complaint(imbalance("train", "--resume", stopped, exit_code=4))
+    assert str(stopped / name) in line
+    assert line.endswith(
+        f"put it back; in Python, checkpoints.load of {stopped / runs.CHECKPOINT} has it too, as {field}"
+    )
+    assert getattr(checkpoints.load(stopped), field)
 
 
 @pytest.mark.fault("T38")

@@ -72,6 +72,7 @@ def evaluate(
             f"warning: balanced accuracy over {present} of {len(loaded.class_names)} classes: no images of {absent}"
         )
     if output is not None:
+        runs.remove(output / runs.RESULTS)  # written the last, it says that the figures beside it are its own
         draw_evaluation(loaded, results, logits, images, output)
         runs.write_json(output / runs.RESULTS, results)
         out.notice(f"results and figures written to {output}")

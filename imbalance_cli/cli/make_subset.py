@@ -50,7 +50,7 @@ def make_subset(
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.parsing import class_counts
     from imbalance_cli.config import Setting, resolve
-    from imbalance_cli.files import refuse_existing
+    from imbalance_cli.files import refuse_existing, require_places
 
     out = Output(as_json=as_json, quiet=quiet)
     flags = {
@@ -76,6 +76,7 @@ def make_subset(
     ]
     experiment, _ = resolve(None, [*said, Setting(("seed",), seed, "--seed")])
     refuse_existing(output, preview, overwrite=overwrite)
+    require_places(output, preview)
 
     from imbalance_cli import drawing
     from imbalance_cli.data.manifest import write_manifest

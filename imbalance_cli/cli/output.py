@@ -29,6 +29,8 @@ class Output:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is escaped
+        if not os.environ.get("COLUMNS", "1").strip("0"):  # some programs start others so; rich would draw nothing
+            del os.environ["COLUMNS"]
         self.as_json, self.quiet = as_json, quiet
         self.stdout: Console = Console(highlight=False)
         self.stderr: Console = Console(file=cast(TextIO, _Unfailing(sys.stderr)), highlight=False)
@@ -74,7 +76,12 @@ class _Unfailing:
 
 
 def require_stdout() -> None:
-    """Raise WriteError if the standard output is closed: the next file that is opened would take its place."""
+    """Raise WriteError if the standard output is closed: the next file that is opened would take its place.
+
+    A closed input or error is replaced, for the same reason, the input first: what is opened takes the lowest number.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")
     if sys.stdout is None:

@@ -27,11 +27,12 @@ def plot_loss(
     """
     from imbalance_cli import drawing
     from imbalance_cli.cli.output import Output
-    from imbalance_cli.files import refuse_existing
+    from imbalance_cli.files import refuse_existing, require_places
 
     out = Output(as_json=as_json, quiet=quiet)
     drawing.check_suffix(output)
     refuse_existing(output, csv, overwrite=overwrite)
+    require_places(output, csv)
     choices = _choices(loss or ["focal"], gamma, alpha)
 
     from imbalance_cli import loss_curves

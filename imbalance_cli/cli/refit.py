@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,9 +69,10 @@ def _refit(place: Path, said: dict[str, list[Setting]], out: Output, output: Pat
     from imbalance_cli.reports import comparison_report, next_command, results_report
 
     if output is not None:
+        runs.require_unlocked(output)
         runs.check_folder(output, overwrite=False)
     checkpoint = checkpoints.load(place)
-    origin = place if place.is_dir() else place.parent
+    origin = place if os.path.isdir(place) else place.parent
     if origin.name in ("", ".."):  # the new folder is named after it
         origin = origin.resolve()
     own = [Setting((name,), value, str(place)) for name, value in checkpoint.config.items()]

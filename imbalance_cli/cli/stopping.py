@@ -31,13 +31,16 @@ class Signals:
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
         self.run: Run | None = None
+        self.ending = False  # whether the command is winding up, which nothing but `_impatience` may disturb
         self._awaited = False
 
     def receive(self, number: int, _: Any) -> None:
         """Handle signal `number`."""
+        if self.ending:
+            return
         self.received.append(signal.Signals(number))
         if not self._awaited or len(self.received) > 1:
-            raise Stopped
+            self._end()
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -46,7 +49,11 @@ class Signals:
         yield
         self._awaited = False
         if self.received:
-            raise Stopped
+            self._end()
+
+    def _end(self) -> None:
+        self.ending = True
+        raise Stopped
 
     def told(self) -> str:
         """What ended the command, what of its run is saved, and how to go on."""
@@ -75,7 +82,9 @@ def stopped_by_signals(out: Output) -> Iterator[Signals]:
 
     def report_others(unraisable: sys.UnraisableHookArgs) -> None:
         """Be quiet about a signal that came while Python was freeing an object: training will see it."""
-        if unraisable.exc_type is not Stopped:
+        if unraisable.exc_type is Stopped:
+            signals.ending = False
+        else:
             report(unraisable)
 
     sys.unraisablehook = report_others
@@ -86,6 +95,7 @@ def stopped_by_signals(out: Output) -> Iterator[Signals]:
         out.notice(signals.told())
         raise typer.Exit(128 + signals.received[-1]) from None
     finally:
+        signals.ending = True
         sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -105,9 +115,14 @@ def _impatience(signals: Signals, out: Output) -> Iterator[None]:
         numbers = heard.recv(1) + heard.recv(1)
         if len(numbers) == 2 and not ended.wait(PATIENCE):
             signals.received = [signal.Signals(number) for number in numbers]
-            out.stderr.show_cursor()
-            out.notice(signals.told())
+            telling = threading.Thread(target=tell, daemon=True)
+            telling.start()
+            telling.join(PATIENCE)  # and no longer: it may be a full pipe that the operation waits for
             os._exit(128 + numbers[1])
+
+    def tell() -> None:
+        out.stderr.show_cursor()
+        out.notice(signals.told())
 
     ended = threading.Event()
     watching = threading.Thread(target=watch, daemon=True)

@@ -126,6 +126,7 @@ def _start(
     from imbalance_cli.files import make_folder
 
     if folder is not None and not dry_run:
+        runs.require_unlocked(folder)
         runs.check_folder(folder, overwrite=overwrite)
     for warning in combinations.warnings(experiment):
         out.notice(f"warning: {warning}")
@@ -151,7 +152,7 @@ def _resume(folder: Path, said: list[Setting], out: Output, signals: Signals) ->
 
     runs.require_run(folder)
     experiment = experiments.settings_of(folder, said)
-    if (folder / runs.RESULTS).exists():
+    if runs.RESULTS in runs.entries(folder):
         out.notice(f"{folder} is already complete")
         _show(experiment, folder, runs.read_results(folder), out)
         return
@@ -163,7 +164,7 @@ def _train(run: Run, out: Output, signals: Signals) -> None:
     from imbalance_cli import runs
     from imbalance_cli.cli.progress import describe_batches, show_training
     from imbalance_cli.cli.stopping import how_to_go_on
-    from imbalance_cli.errors import DivergedError, MemoryShortage, WriteError
+    from imbalance_cli.errors import DivergedError, MemoryShortage, WriteError, is_out_of_memory
 
     experiment, images = run.prepared.experiment, run.prepared.train
     first = run.trainer.stage
@@ -190,6 +191,11 @@ def _train(run: Run, out: Output, signals: Signals) -> None:
         raise MemoryShortage(f"{error} in a new run, for a resumed one keeps its settings") from error
     except WriteError as error:
         raise WriteError(f"{error}; {how_to_go_on(run)}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        run.record_failure("out of memory while saving or evaluating")
+        raise MemoryShortage(f"out of memory while saving or evaluating; {how_to_go_on(run)}") from error
     try:
         _show(experiment, run.folder, results, out)
     except (WriteError, typer.Exit):

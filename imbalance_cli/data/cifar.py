@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from imbalance_cli.data.download import Report, fetch, md5_of, silent
 from imbalance_cli.errors import DataError, SettingError, WriteError, did_you_mean
-from imbalance_cli.files import whole_file
+from imbalance_cli.files import remove_unfinished, whole_file
 
 if TYPE_CHECKING:  # `download` does without torch
     from imbalance_cli.data.image_set import Dataset, ImageSet
@@ -263,6 +263,7 @@ def _read_cache(archive: Archive, path: Path) -> _Records | None:
 
 
 def _write_cache(records: _Records, path: Path) -> None:
+    remove_unfinished(path)
     with whole_file(path) as file:
         for part in (*records.digests, records.train, records.test):
             file.write(part)

@@ -21,6 +21,7 @@ from imbalance_cli.errors import printable
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # told apart by content, never by suffix
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**30  # of a file: Pillow reads some formats whole before it tells their dimensions
 MIN_SIDE = 8
 MAX_ASPECT = 20
 
@@ -106,6 +107,7 @@ def default_image_size(root: Path, files: Sequence[ImageFile], notice: Callable[
     with _quiet_pillow():
         for file in files[:: len(files) // _HEADERS_READ + 1]:
             try:
+                _check_bytes(root / file.name)
                 with Image.open(root / file.name, formats=FORMATS) as image:
                     sides.append(min(image.size))
             except Exception:  # a bad file is reported, with its reason, when it is decoded
@@ -124,6 +126,7 @@ def is_image(path: Path) -> bool:
     """Whether the content of `path` starts like an image of a format that is read here."""
     with _quiet_pillow():
         try:
+            _check_bytes(path)
             with Image.open(path, formats=FORMATS):
                 return True
         except Exception:  # Pillow raises nearly every built-in exception for what is no image
@@ -134,6 +137,7 @@ def _decode(path: Path, into: NDArray[np.uint8]) -> Content | BadImage:
     size = into.shape[-1]
     try:
         with open(path, "rb") as file:
+            _check_bytes(file.fileno())
             with Image.open(file, formats=FORMATS) as image:
                 _check_dimensions(*image.size)
                 conversions = []
@@ -165,6 +169,12 @@ def _decode(path: Path, into: NDArray[np.uint8]) -> Content | BadImage:
 def _turn(pixels: int) -> AbstractContextManager[object]:
     """Large images are decoded one at a time: on its way to RGB a pixel takes up to 16 bytes, in a file of few."""
     return _ONE_LARGE_IMAGE if pixels > _LARGE else nullcontext()
+
+
+def _check_bytes(file: Path | int) -> None:
+    size = os.stat(file).st_size
+    if size > MAX_BYTES:
+        raise BadImage(f"{size:,} bytes, the limit is {MAX_BYTES:,}")
 
 
 def _check_dimensions(width: int, height: int) -> None:

@@ -75,7 +75,7 @@ def fetch(
     with _only_download(part, report):
         if _already_there(target, size, md5, report):  # thanks to the download that was waited for
             return
-        if target.exists():
+        if os.path.exists(target):
             report(Notice(f"{target} differs from its checksum; downloading again"))
             try:
                 target.unlink()
@@ -90,9 +90,9 @@ def fetch(
             with part.open("r+b") as file:
                 os.fsync(file.fileno())
             os.replace(part, target)
+            sync_folder(target.parent)
         except OSError as error:
             raise cannot_write(target, error) from error
-        sync_folder(target.parent)
 
 
 def md5_of(path: Path) -> str:
@@ -128,7 +128,7 @@ def _only_download(part: Path, report: Report) -> Iterator[None]:
         return
     while True:
         try:
-            if part.is_symlink() or (part.exists() and not part.is_file()):
+            if os.path.islink(part) or (os.path.exists(part) and not os.path.isfile(part)):
                 raise WriteError(f"cannot write {part}: it is no plain file; remove it")
             handle = part.open("ab")
         except OSError as error:

@@ -45,9 +45,9 @@ def load_folder(
     """
     if image_size is not None and not 8 <= image_size <= 1024:
         raise SettingError(f"--image-size is {image_size}; give a number of pixels from 8 to 1024")
-    if path.is_dir():
+    if os.path.isdir(path):
         root, (class_names, samples) = path, list_folder(path, classes, notice, exact=exact)
-    elif path.is_file():
+    elif os.path.isfile(path):
         root, (class_names, samples) = path.parent, list_csv(path, classes, exact=exact)
     else:
         raise DataError(f"no folder or CSV file {printable(str(path))}; {LAYOUT}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imbalance_cli.data.decode import BadImage, Content, ImageFile, decode_files
 from imbalance_cli.errors import MemoryShortage, WriteError
-from imbalance_cli.files import make_folder, whole_file
+from imbalance_cli.files import make_folder, remove_unfinished, whole_file
 
 CACHE_FORMAT = "imbalance images 1"  # a new number when the same files would give other pixels
 
@@ -102,6 +102,7 @@ def _write(path: Path, image_size: int, cache: _Cache, notice: Callable[[str], N
     digest.update(cache.pixels.data)
     try:
         make_folder(path.parent)
+        remove_unfinished(path)
         with whole_file(path) as file:
             file.write(header)
             file.write(cache.pixels.data)

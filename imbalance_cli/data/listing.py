@@ -110,7 +110,11 @@ def list_csv(path: Path, classes: Sequence[str] | None, *, exact: bool = False) 
 def _has_splits(root: Path, top: dict[str, tuple[str, ...]]) -> bool:
     """Whether train/ and test/ are splits: both are there, or one has sub-folders (and is no class)."""
     present = [split for split in SPLITS if split in top]
-    return len(present) == 2 or any(entry.is_dir() for split in present for entry in _visible(root / split, hidden=[]))
+    return len(present) == 2 or any(
+        os.path.isdir(entry.path)  # unlike entry.is_dir(), false where a link leads in a circle
+        for split in present
+        for entry in _visible(root / split, hidden=[])
+    )
 
 
 def _subfolders(root: Path, folder: str, above: tuple[str, ...], hidden: list[str]) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from imbalance_cli.files import refuse_existing, write_file
 from imbalance_cli.strict_yaml import Document, dump_yaml, read_yaml
 
 FORMAT = "imbalance-subset-1"
-MAX_BYTES = 200_000_000
+MAX_BYTES = 50_000_000  # over a million images; reading takes many times the memory
 
 _HEADING = """\
 # An imbalanced subset, by `imbalance make-subset`; train on it with `imbalance train --subset FILE`.
@@ -59,9 +59,12 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, path: Path, *, overwrite: bool = False) -> None:
-    """Write `manifest` to `path` as YAML. Raises CheckpointError if there is such a file, and WriteError."""
+    """Write `manifest` to `path` as YAML. Raises CheckpointError if there is such a file, DataError and WriteError."""
     refuse_existing(path, overwrite=overwrite)
-    write_file(path, _HEADING + dump_yaml(_content(manifest)))
+    content = (_HEADING + dump_yaml(_content(manifest))).encode("utf-8", "surrogateescape")
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path} would have {len(content):,} bytes, the limit is {MAX_BYTES:,}; use fewer images")
+    write_file(path, content)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -14,14 +14,20 @@ AUTO_CIFAR_CLASSES = ("airplane", "automobile")
 
 
 def data_folder(given: str | Path | None) -> Path:
-    """Where downloads and caches live: `given`, else IMBALANCE_DATA, else the user's cache folder."""
-    if given is not None:
-        return Path(given)
-    if os.environ.get("IMBALANCE_DATA"):
-        return Path(os.environ["IMBALANCE_DATA"])
+    """Where downloads and caches live: `given`, else IMBALANCE_DATA, else the user's cache folder.
+
+    Raises SettingError if the user has none.
+    """
+    if chosen := given or os.environ.get("IMBALANCE_DATA"):
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
-    return platformdirs.user_cache_path("imbalance")
+    try:
+        return platformdirs.user_cache_path("imbalance")
+    except RuntimeError as error:
+        raise SettingError(
+            "data.data_dir: there is no home folder to keep data in; name a folder by --data-dir or IMBALANCE_DATA"
+        ) from error
 
 
 def resolve_auto(data_dir: Path) -> tuple[str, tuple[str, ...], str]:
@@ -37,7 +43,7 @@ def resolve_auto(data_dir: Path) -> tuple[str, tuple[str, ...], str]:
 def load_dataset(
     name: str,
     *,
-    data_dir: Path,
+    data_dir: str | Path | None,
     classes: Sequence[str] | None = None,
     image_size: int | None = None,
     split_seed: int = 0,
@@ -49,9 +55,9 @@ def load_dataset(
 ) -> Dataset:
     """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
 
-    classes: names or numbers of those that are wanted, by default all; only they are returned, in that order.
-    The other options are for folders and CSV files. exact: they may have no other classes than `classes`, but need
-    not have images of each. Raises DataError and SettingError.
+    data_dir: as in data_folder. classes: names or numbers of those that are wanted, by default all; only they are
+    returned, in that order. The other options are for folders and CSV files. exact: they may have no other classes
+    than `classes`, but need not have images of each. Raises DataError and SettingError.
     """
     path = Path(name)
     if name in BUILT_IN and name != "auto":
@@ -61,7 +67,7 @@ def load_dataset(
             from imbalance_cli.data.shapes import load_shapes
 
             return load_shapes(classes)
-        dataset = load_cifar(name, data_dir)
+        dataset = load_cifar(name, data_folder(data_dir))
         names = class_names(classes, dataset.train.class_names) if classes else dataset.train.class_names
         return replace(dataset, train=of_classes(dataset.train, names), test=of_classes(dataset.test, names))
     if not name or not os.path.exists(name):
@@ -80,6 +86,6 @@ def load_dataset(
         allow_leak=allow_leak,
         allow_empty=allow_empty,
         exact=exact,
-        cache_dir=data_dir / "decoded",
+        cache_dir=data_folder(data_dir) / "decoded",
         notice=notice,
     )
