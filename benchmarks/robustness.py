@@ -1,6 +1,7 @@
 """Provoke every fault of tests/FAULTS.md, kill runs at every file-system call, fuzz every parser, and note what held.
 
     python benchmarks/robustness.py            # all of it: some half an hour on an idle machine
+    python benchmarks/robustness.py --part     # every eleventh kill point
     python benchmarks/robustness.py --quick    # a few inputs and kill points, to see that it works
 
 Runs the tests that have the marker `fault`, and the slow ones beside them. Writes robustness.json and robustness.md
@@ -34,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=20_000, help="fuzzed inputs for each parser")
     parser.add_argument("--quick", action="store_true", help="200 inputs and a part of the kill points")
+    parser.add_argument("--part", action="store_true", help="every eleventh kill point only")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="the folder for the results")
     options = parser.parse_args()
 
@@ -45,7 +47,7 @@ def main() -> None:
         environment = os.environ | {
             "IMBALANCE_FIGURES": str(figures),
             "IMBALANCE_FUZZ_INPUTS": "200" if options.quick else str(options.inputs),
-            "IMBALANCE_ALL_KILL_POINTS": "" if options.quick else "1",
+            "IMBALANCE_ALL_KILL_POINTS": "" if options.quick or options.part else "1",
         }
         command = [
             *PYTEST,

@@ -34,7 +34,7 @@ def whole_file(path: Path, *, size: int | None = None, previous: Path | None = N
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; ours follow the user's umask
-        if previous is not None and place.exists():
+        if previous is not None and os.path.exists(place):
             os.replace(place, previous)
         os.replace(temporary, place)
         sync_folder(place.parent)
@@ -46,7 +46,8 @@ def whole_file(path: Path, *, size: int | None = None, previous: Path | None = N
         raise
     finally:
         if held is not None:
-            os.close(held)
+            with suppress(OSError):  # what it held is on the disk, or told already
+                os.close(held)
 
 
 def write_file(path: Path, content: str | bytes, *, previous: Path | None = None) -> None:
@@ -142,8 +143,14 @@ def cannot_write(path: Path, error: OSError, size: int | None = None) -> WriteEr
 def _place(path: Path) -> Path:
     """Where a file called `path` is: a link stays, and what it leads to is written. Raises WriteError."""
     place = Path(os.path.realpath(path))
-    if os.path.exists(place) and not place.is_file():  # renaming would put a file in the place of a device
-        reason = "is a directory" if place.is_dir() else "a device or pipe is no file"
+    try:
+        mode = os.stat(place).st_mode
+    except FileNotFoundError:
+        return place
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if not stat.S_ISREG(mode):  # renaming would put a file in the place of a device
+        reason = "is a directory" if stat.S_ISDIR(mode) else "a device or pipe is no file"
         raise WriteError(f"cannot write {path}: {reason}")
     return place
 

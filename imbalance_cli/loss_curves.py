@@ -39,6 +39,9 @@ class Curve:
     gradient: NDArray[np.float64]
 
 
+COMPARES_IMAGES = ("auc_margin", "pairwise_hinge")
+
+
 def loss_curve(
     loss: Callable[[Tensor, Tensor], Tensor], p: NDArray[np.float64] = PROBABILITIES
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -56,11 +59,16 @@ def loss_curve(
 
 
 def curves_of(choices: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """The curve of each registered loss, given as {name: ..., option: value, ...} with every option."""
+    """The curve of each registered loss, given as {name: ..., option: value, ...} with every option.
+
+    Raises SettingError for a loss that one image does not have.
+    """
     import torch
 
     curves = []
     for choice in choices:
+        if choice["name"] in COMPARES_IMAGES:
+            raise SettingError(f"--loss {choice['name']} compares images with each other, so a single one has no curve")
         method, bound = LOSSES.get(choice["name"]), LOSSES.bind(choice)
         told = {
             name: choice[name]

@@ -155,7 +155,8 @@ def lock(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
         _take_lock(descriptor, folder, notice)
         yield  # the file stays: removing it could take the lock from under a process that has just opened it
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # nothing was written
+            os.close(descriptor)
 
 
 def require_unlocked(folder: Path) -> None:

@@ -15,7 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Two cores shared by two test processes are slower with two threads each; and bytes depend on the number.
+# Two cores shared by two test processes are slower with two threads each; and bytes depend on the number, also those of
+# the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 import torch  # isort: skip
 
 torch.set_num_threads(1)

@@ -265,3 +265,9 @@ def test_without_matplotlib_the_command_says_what_to_install(empty_folder: Path)
     told = "error: figures need matplotlib, which is not installed; run: python -m pip install matplotlib\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
     assert not list(empty_folder.iterdir())
+
+
+@pytest.mark.parametrize("loss", ["auc_margin", "pairwise_hinge"])
+def test_a_loss_that_compares_images_has_no_curve_of_one(loss: str) -> None:
+    told = complaint("plot-loss", "--loss", loss)
+    assert told == f"--loss {loss} compares images with each other, so a single one has no curve"
