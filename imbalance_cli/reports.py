@@ -90,8 +90,12 @@ def verdict(results: dict[str, Any]) -> str:
 def next_command(experiment: Experiment, place: Path) -> str:
     """The command that is most worth trying after a run; `place` is its folder or checkpoint."""
     folder = place.parent if os.path.isfile(place) else place
-    remedies = (experiment.class_weights["name"], experiment.refit["name"])
-    corrected = experiment.loss["name"] == "logit_adjustment" or remedies != ("none", "none")
+    remedies = (experiment.class_weights["name"], experiment.refit["name"], experiment.sampler["name"])
+    corrected = experiment.loss["name"] in ("logit_adjustment", "vector_scaling") or remedies != (
+        "none",
+        "none",
+        "instance",
+    )
     if not corrected and os.path.isfile(folder / CONFIG):
         return f"imbalance train {shlex.quote(str(folder / CONFIG))} --loss logit_adjustment"
     return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"

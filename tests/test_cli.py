@@ -12,7 +12,9 @@ from command_line import complaint, imbalance, shell
 from small_data import new_run, settings_for
 
 from imbalance_cli.cli.parsing import _one_value_each
+from imbalance_cli.config import Setting, resolve
 from imbalance_cli.data.sources import data_folder
+from imbalance_cli.reports import next_command
 
 COMMANDS = ["download", "make-subset", "train", "evaluate", "refit", "methods", "plot-loss"]
 
@@ -192,6 +194,20 @@ def test_train_shows_the_verdict_and_leaves_a_run(image_folder: Path, tmp_path: 
     assert (tmp_path / "runs" / "photos-focal1-seed0" / "checkpoint.pt").exists()
     imbalance(*train_args(image_folder, "--loss", "focal", "--gamma", 1, "-q"))
     assert (tmp_path / "runs" / "photos-focal1-seed0-2" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler", "command"),
+    [
+        ("focal", "instance", "imbalance train"),
+        ("focal", "class_balanced", "imbalance evaluate"),
+        ("vector_scaling", "instance", "imbalance evaluate"),
+    ],
+)
+def test_a_correction_is_suggested_where_none_was_made(loss: str, sampler: str, command: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    settings = [Setting(("loss",), loss, ""), Setting(("sampler",), sampler, "")]
+    assert next_command(resolve(None, settings)[0], tmp_path).startswith(command)
 
 
 def test_json_is_one_object_and_quiet_is_quiet(image_folder: Path) -> None:

@@ -154,10 +154,10 @@ def cmo(
     probability: Probability = 0.5,
     partner_power: Annotated[float, Interval(ge=-10, le=10)] = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """As cutmix, with partners mostly from rare classes, which so appear in new contexts (Park et al., 2022).
+    """As cutmix, with partners drawn more evenly by class, so rare ones appear in new contexts (Park et al., 2022).
 
-    Partners are drawn by class with probability in proportion to count^partner_power: 0, every class alike, is what
-    the authors' code does; whoever hands in the partners does so.
+    A class gives partners in proportion to count^partner_power: 0, every class alike, is what the authors' code does,
+    below 0 rare classes give more; whoever hands in the partners does so.
     """
     return _paste(images, partners, generator, alpha, probability)
 
