@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from imbalance_cli import checkpoints, drawing, plots, runs
+from imbalance_cli import checkpoints, drawing, plots, predictions, runs
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
@@ -162,16 +162,19 @@ class Run:
         if not self.operating_points:  # else that was done and saved before the run was stopped
             self.decide()
         self.save()
-        scores, _ = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
-        data = prepared.experiment.data
-        results = {"dataset": data.dataset, "split": "test"} | scores
-        names = prepared.train.class_names
+        scores, logits = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
+        budget = {"epochs": trainer.progress.epoch, "steps": trainer.all_steps}
+        results = {"dataset": prepared.experiment.data.dataset, "split": "test"} | budget | scores
+        test, names = prepared.test, prepared.train.class_names
+        answers = predictions.as_csv(test.items, test.labels.numpy(), logits, names)
+        write_file(self.folder / runs.PREDICTIONS, answers)
         matrix = np.asarray(results["confusion_matrix"])
         drawing.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
         drawing.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
         text = runs.as_json(results)
         took = {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
-        self._add_to_session(took | {"results_sha256": runs.sha256(text.encode())})
+        digests = {"results_sha256": runs.sha256(text.encode()), "predictions_sha256": runs.sha256(answers)}
+        self._add_to_session(took | digests)
         runs.remove(self.folder / runs.PREVIOUS)
         write_file(self.folder / runs.RESULTS, text)  # the last, because it says that the run is complete
         return results

@@ -21,10 +21,11 @@ from imbalance_cli.files import cannot_write, make_folder, read_file, write_file
 
 CONFIG, SUBSET, ENVIRONMENT, LOG = "config.yaml", "subset.yaml", "environment.json", "log.jsonl"
 CHECKPOINT, RESULTS, CURVES, CONFUSION = "checkpoint.pt", "results.json", "curves.png", "confusion_matrix.png"
+PREDICTIONS = "predictions.csv"
 PREVIOUS = "checkpoint.previous.pt"  # the save before the last, until the run is complete
 LOCK = ".lock"
 BEGINNING = (SUBSET, ENVIRONMENT, CONFIG)  # written first, in this order: a folder with a config.yaml holds a run
-FILES = (RESULTS, CONFUSION, CURVES, LOG, PREVIOUS, CHECKPOINT, CONFIG, ENVIRONMENT, SUBSET)
+FILES = (RESULTS, PREDICTIONS, CONFUSION, CURVES, LOG, PREVIOUS, CHECKPOINT, CONFIG, ENVIRONMENT, SUBSET)
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -247,6 +247,11 @@ class Trainer:
         if self.progress.stopped_early or epoch + 1 == self.stages[-1].end:
             self.evaluated.load_state_dict(self.best["weights"])
 
+    @property
+    def all_steps(self) -> int:
+        """The steps of all finished epochs."""
+        return sum([steps for stage in self.stages for steps in stage.steps][: self.progress.epoch])
+
     def predict(self, images: Tensor) -> Tensor:
         """Logits of uint8 images as the trained model is to be evaluated: float32 [n, classes] on the CPU.
 

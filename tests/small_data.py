@@ -58,7 +58,10 @@ def complete(run: Run) -> Run:
     return run
 
 
-SAME_EVERY_TIME = (runs.CONFIG, runs.SUBSET, runs.LOG, runs.CHECKPOINT, runs.RESULTS, runs.CURVES, runs.CONFUSION)
+SAME_EVERY_TIME = (
+    *(runs.CONFIG, runs.SUBSET, runs.LOG, runs.CHECKPOINT),
+    *(runs.RESULTS, runs.PREDICTIONS, runs.CURVES, runs.CONFUSION),
+)
 
 
 def content(folder: Path) -> dict[str, bytes]:

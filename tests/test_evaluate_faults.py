@@ -113,7 +113,7 @@ def test_the_normalisation_is_the_checkpoints(finished_run: Path, others: Path, 
 
 
 @pytest.mark.fault("E07")
-@pytest.mark.parametrize("name", ["results.json", "roc.png", "missed.png"])
+@pytest.mark.parametrize("name", ["results.json", "predictions.csv", "roc.png", "missed.png"])
 def test_no_file_in_the_way_is_replaced_unasked(finished_run: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("precious")
@@ -124,7 +124,7 @@ def test_no_file_in_the_way_is_replaced_unasked(finished_run: Path, tmp_path: Pa
 
 def test_overwrite_replaces_every_file_of_an_evaluation(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    names = {"results.json", *(f"{name}.png" for name in EVALUATION)}
+    names = {"results.json", "predictions.csv", *(f"{name}.png" for name in EVALUATION)}
     for name in names:
         (tmp_path / "out" / name).write_text("of another model")
     imbalance("evaluate", finished_run, "-o", "out", "-q", "--overwrite")

@@ -21,7 +21,7 @@ setting_problems drawing models own_methods prevalence runs data.download data.i
     methods.losses.form methods.losses.priors methods.losses.slopes methods.mixing methods.optimizers \
     methods.resampling methods.samplers methods.schedules methods.weights
 data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion methods.augment.policies \
-    methods.losses.odds methods.posthoc
+    methods.losses.odds methods.posthoc predictions
 methods.losses.classic
 methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \
     methods.losses.rivals methods.losses.smoothing methods.refits

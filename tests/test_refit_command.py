@@ -38,7 +38,9 @@ def train(run: Run) -> None:
 
 
 def results_of(folder: Path) -> dict:
-    return json.loads((folder / runs.RESULTS).read_text())
+    """What a run found on the test images; how long it trained is left out, which its checkpoint does not tell."""
+    results = json.loads((folder / runs.RESULTS).read_text())
+    return {name: value for name, value in results.items() if name not in ("epochs", "steps")}
 
 
 class TestInARun:

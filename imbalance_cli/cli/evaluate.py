@@ -33,7 +33,7 @@ def evaluate(
     ] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A folder for results.json and the figures.")
+        Path | None, typer.Option("--output", "-o", help="A folder for results.json, predictions.csv and the figures.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files in that folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
@@ -46,7 +46,7 @@ def evaluate(
     out = Output(as_json=as_json, quiet=quiet)
     resolve(None, [Setting(("device",), device, "--device")])
 
-    from imbalance_cli import checkpoints, experiment_data, runs
+    from imbalance_cli import checkpoints, experiment_data, predictions, runs
     from imbalance_cli.evaluation import evaluate as evaluate_model
     from imbalance_cli.files import make_folder, refuse_existing
     from imbalance_cli.reports import next_command, results_report
@@ -55,7 +55,8 @@ def evaluate(
     if output is not None:
         from imbalance_cli.figures import draw_evaluation, evaluation_files
 
-        refuse_existing(output / runs.RESULTS, *evaluation_files(output), overwrite=overwrite)
+        files = (output / runs.RESULTS, output / runs.PREDICTIONS, *evaluation_files(output))
+        refuse_existing(*files, overwrite=overwrite)
         make_folder(output)
     changes: dict[str, Any] = {"skip_bad": skip_bad, "allow_leak": allow_leak, "allow_empty": allow_empty}
     changes = {name: value for name, value in changes.items() if value}
@@ -74,6 +75,8 @@ def evaluate(
     if output is not None:
         runs.remove(output / runs.RESULTS)  # written the last, it says that the figures beside it are its own
         draw_evaluation(loaded, results, logits, images, output)
+        answers = output / runs.PREDICTIONS
+        predictions.write_predictions(answers, images.items, images.labels.numpy(), logits, loaded.class_names)
         runs.write_json(output / runs.RESULTS, results)
         out.notice(f"results and figures written to {output}")
     suggestion = next_command(experiment_data.experiment_of(loaded), checkpoint)
