@@ -51,8 +51,7 @@ def main() -> None:
         }
         command = [
             *PYTEST,
-            "-n",
-            "2",
+            *("-n", "2", "--dist", "worksteal"),
             "-m",
             "(fault or slow) and not gpu",
             f"--junitxml={report_file}",
