@@ -40,12 +40,12 @@ def results_report(results: dict[str, Any], suggestion: str, *, prevalences: boo
     else:
         parts += [f"Most frequent confusions at {results['decision']}", _worst_confusions(results), ""]
     parts += [_per_class(results), "", _scores(results), "", _operating_points(results)]
-    parts += [_Prose(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
-    parts += [_Prose(note, style="dim") for note in _notes(results["operating_points"])]
+    parts += [Prose(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
+    parts += [Prose(note, style="dim") for note in _notes(results["operating_points"])]
     if prevalences and len(names) == 2 and results["prevalences"] is not None:
-        parts += ["", _Prose(f"Decision {results['decision']} at other prevalences; the recalls stay as they are")]
+        parts += ["", Prose(f"Decision {results['decision']} at other prevalences; the recalls stay as they are")]
         parts += [_prevalences(results)]
-    parts += ["", _Prose(verdict(results)), "Try next:", _unbroken(suggestion, style="bold")]
+    parts += ["", Prose(verdict(results)), "Try next:", unbroken(suggestion, style="bold")]
     return Group(*parts)
 
 
@@ -60,7 +60,7 @@ def comparison_report(results: Mapping[str, dict[str, Any]]) -> RenderableType:
     first = next(iter(results.values()))
     headings = ["classifier", "AUROC", f"{first['minority']} found", *first["operating_points"]]
     note = f"What argmax finds of {first['minority']}, then the balanced accuracy at every operating point."
-    return Group("", _Rows(headings, rows), "", _Prose(printable(note)))
+    return Group("", Rows(headings, rows), "", Prose(printable(note)))
 
 
 def verdict(results: dict[str, Any]) -> str:
@@ -112,7 +112,7 @@ def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any
         for name, images in splits.items()
     }
     rows = [[name, *(f"{counts[split][name]:,}" for split in splits)] for name in prepared.train.class_names]
-    shown = Group(_unbroken(dump_yaml(settings)), "images", _Rows(["class", *splits], rows))
+    shown = Group(unbroken(dump_yaml(settings)), "images", Rows(["class", *splits], rows))
     return shown, {"experiment": settings, "counts": counts}
 
 
@@ -133,10 +133,10 @@ def subset_report(manifest: Manifest, dataset: Dataset) -> tuple[RenderableType,
         "ratio": smallest / largest,
         "sha256": manifest.sha256,
     }
-    return Group(_Rows(["class", "train", "", "test"], rows, left=[0, 2]), line), value
+    return Group(Rows(["class", "train", "", "test"], rows, left=[0, 2]), line), value
 
 
-def _confusion_matrix(results: dict[str, Any]) -> _Rows:
+def _confusion_matrix(results: dict[str, Any]) -> Rows:
     names = results["classes"]
     rows: list[list[str | Text]] = []
     for name, row in zip(names, results["confusion_matrix"], strict=True):
@@ -147,10 +147,10 @@ def _confusion_matrix(results: dict[str, Any]) -> _Rows:
             text = f"{count:,} {share:4.0%}" if len(names) <= 5 else f"{count:,}"
             cells.append(Text(text, style=_shade(share, correct=names[column] == name)))
         rows.append([name, *cells])
-    return _Rows(["true \\ predicted", *names], rows, numbered=True)
+    return Rows(["true \\ predicted", *names], rows, numbered=True)
 
 
-def _worst_confusions(results: dict[str, Any]) -> _Rows:
+def _worst_confusions(results: dict[str, Any]) -> Rows:
     names, matrix = results["classes"], results["confusion_matrix"]
     pairs = [
         (row[column] / sum(row), row[column], names[true], names[column])
@@ -162,10 +162,10 @@ def _worst_confusions(results: dict[str, Any]) -> _Rows:
         [names[true], names[predicted], f"{count:,}", f"{share:.0%}"]
         for share, count, true, predicted in sorted(pairs, reverse=True)[:10]
     ]
-    return _Rows(["true", "taken for", "images", "share"], rows, left=[0, 1])
+    return Rows(["true", "taken for", "images", "share"], rows, left=[0, 1])
 
 
-def _per_class(results: dict[str, Any]) -> _Rows:
+def _per_class(results: dict[str, Any]) -> Rows:
     rows = []
     for row in results["per_class"]:
         interval = row["recall_interval"]
@@ -180,10 +180,10 @@ def _per_class(results: dict[str, Any]) -> _Rows:
                 _decimal(row["f1"]),
             ]
         )
-    return _Rows(["class", "train", "test", "recall", "95 % interval", "precision", "F1"], rows)
+    return Rows(["class", "train", "test", "recall", "95 % interval", "precision", "F1"], rows)
 
 
-def _scores(results: dict[str, Any]) -> _Rows:
+def _scores(results: dict[str, Any]) -> Rows:
     prevalence = results["prevalence"]
     baseline = "" if prevalence is None else f" (chance {_decimal(prevalence)})"
     present, classes = results["classes_present"], len(results["classes"])
@@ -203,10 +203,10 @@ def _scores(results: dict[str, Any]) -> _Rows:
     if results.get("temperature") is not None:
         left.append(("temperature from validation", f"{results['temperature']:.3g}"))
         right.append(("calibration error with it", _decimal(results["ece_calibrated"])))
-    return _Rows([], [[*one, *other] for one, other in zip(left, right, strict=True)], left=[0, 2])
+    return Rows([], [[*one, *other] for one, other in zip(left, right, strict=True)], left=[0, 2])
 
 
-def _operating_points(results: dict[str, Any]) -> _Rows:
+def _operating_points(results: dict[str, Any]) -> Rows:
     rows = results["per_class"]
     rarest = results["classes"].index(results["minority"])
     commonest = max(range(len(rows)), key=lambda index: (rows[index]["train_count"], -index))
@@ -222,7 +222,7 @@ def _operating_points(results: dict[str, Any]) -> _Rows:
         found, kept = _percent(recalls[rarest]), _percent(recalls[commonest])
         table.append([label, ", ".join(parts), found, kept, _percent(point["balanced_accuracy"])])
     headings = [f"{rows[rarest]['name']} found", f"{rows[commonest]['name']} kept", "balanced"]
-    return _Rows(["operating point", "at", *headings], table, left=[0, 1])
+    return Rows(["operating point", "at", *headings], table, left=[0, 1])
 
 
 def _notes(points: dict[str, Any]) -> Iterator[str]:
@@ -237,7 +237,7 @@ def _notes(points: dict[str, Any]) -> Iterator[str]:
         yield f"{POINT_NAMES['validation']}: chosen by {chosen['name']}" + (f" ({options})" if options else "")
 
 
-def _prevalences(results: dict[str, Any]) -> _Rows:
+def _prevalences(results: dict[str, Any]) -> Rows:
     rarest = results["minority"]
     (common,) = (name for name in results["classes"] if name != rarest)
     rows = [
@@ -250,10 +250,10 @@ def _prevalences(results: dict[str, Any]) -> _Rows:
         ]
         for row in results["prevalences"]
     ]
-    return _Rows([f"{rarest} : {common}", "precision", "F1", "accuracy", "average precision"], rows)
+    return Rows([f"{rarest} : {common}", "precision", "F1", "accuracy", "average precision"], rows)
 
 
-class _Rows:
+class Rows:
     """Rows under headings: a table where it fits the width of the terminal, else lines that name every cell.
 
     Without headings, the cells are pairs of a score and its value. left: the columns whose cells begin at the left.
@@ -280,7 +280,7 @@ class _Rows:
                 yield table
                 return
         for line in self._lines(options.max_width):
-            yield _unbroken(line)
+            yield unbroken(line)
 
     def _tables(self) -> Iterator[Table]:
         yield self._table(self.headings, self.rows)
@@ -317,18 +317,19 @@ class _Rows:
             yield f"  {line}"
 
 
-class _Prose:
-    """A sentence in lines that fit the width of the terminal, its words whole."""
+class Prose:
+    """A sentence in lines that fit the width of the terminal, its words whole, and a number beside its unit."""
 
     def __init__(self, text: str, style: str = "") -> None:
         self.text, self.style = text, style
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        for line in wrap(self.text, options.max_width, break_long_words=False, break_on_hyphens=False):
-            yield _unbroken(line, self.style)
+        glued = self.text.replace(" %", "\0%")
+        for line in wrap(glued, options.max_width, break_long_words=False, break_on_hyphens=False):
+            yield unbroken(line.replace("\0", " "), self.style)
 
 
-def _unbroken(text: str, style: str = "") -> Text:
+def unbroken(text: str, style: str = "") -> Text:
     """`text` in the lines that it has: the terminal may wrap them, but a name or a command is copied as it is."""
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 

@@ -16,7 +16,7 @@ from imbalance_cli.config import Setting, resolve
 from imbalance_cli.data.sources import data_folder
 from imbalance_cli.reports import next_command
 
-COMMANDS = ["download", "make-subset", "train", "evaluate", "refit", "methods", "plot-loss"]
+COMMANDS = ["download", "make-subset", "train", "evaluate", "refit", "compare", "methods", "plot-loss"]
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,9 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("x.yaml --gamma 0 1", "x.yaml --gamma=0 --gamma=1"),
         ("--classes airplane automobile --lr 1", "--classes=airplane --classes=automobile --lr 1"),
         ("--classes a b -- x.yaml", "--classes=a --classes=b -- x.yaml"),
+        ("--vary a.b 1 2 --vary c x,y", "--vary=a.b=1 --vary=a.b=2 --vary=c=x --vary=c=y"),
+        ("--vary a.b 1 2 x.yaml", "--vary=a.b=1 --vary=a.b=2 x.yaml"),
+        ("--vary a.b [1,2] [3] --vary=c=4", "--vary=a.b=[1,2] --vary=a.b=[3] --vary=c=4"),
         ("--set a.b=[1,2] c=3", "--set=a.b=[1,2] --set=c=3"),
         ("--lr -1 --gamma 2", "--lr -1 --gamma=2"),
         ("--output --gamma --gamma 2", "--output --gamma --gamma=2"),
@@ -50,7 +53,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_values_stand_side_by_side(given: str, understood: str) -> None:
-    lists, single = {"--gamma", "--classes", "--set"}, {"--lr", "--output", "--mirror"}
+    lists, single = {"--gamma", "--classes", "--set", "--vary"}, {"--lr", "--output", "--mirror"}
     assert _one_value_each(given.split(), lists, single, complete=True) == understood.split()
 
 

@@ -13,28 +13,30 @@ PACKAGE = Path(imbalance_cli.__file__).parent
 
 # A module imports only from lines above its own.
 LEVELS = """
-__init__ errors lazy data.__init__ methods.__init__
+__init__ errors lazy advice.__init__ data.__init__ methods.__init__ pages.__init__ studies.__init__ studies.scores
 blocks files metrics randomness registry strict_yaml weight_steps data.decode data.image_set
-setting_problems drawing models own_methods prevalence runs data.download data.image_cache data.listing \
-    data.manifest data.shapes \
-    methods.augment.form methods.augment.operations methods.augment.strength methods.calibration methods.criteria \
-    methods.losses.form methods.losses.priors methods.losses.slopes methods.mixing methods.optimizers \
-    methods.resampling methods.samplers methods.schedules methods.weights
-data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion methods.augment.policies \
-    methods.losses.odds methods.posthoc predictions
-methods.losses.classic
+drawing models own_methods prevalence runs setting_problems data.download data.image_cache data.listing \
+    data.manifest data.shapes methods.augment.form methods.augment.operations methods.augment.strength \
+    methods.calibration methods.criteria methods.losses.form methods.losses.priors methods.losses.slopes \
+    methods.mixing methods.optimizers methods.resampling methods.samplers methods.schedules methods.weights \
+    pages.run_scores studies.significance
+predictions data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
+    methods.augment.policies methods.losses.odds methods.posthoc pages.page pages.study_plots \
+    studies.verdicts
+methods.losses.classic pages.study_curves studies.comparison studies.paired_runs
 methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \
     methods.losses.rivals methods.losses.smoothing methods.refits
 methods.augment.__init__ methods.losses.__init__
 config loss_curves plots data.batches data.cifar data.folder data.subset
-checkpoints combinations inference method_effects stages data.sources
-catalogue evaluation experiment_data streams
-catalogue_report objectives
-refitting training
-experiments figures reports
-cli.output cli.parsing
-cli.progress cli.stopping
-cli.download cli.evaluate cli.make_subset cli.plot_loss cli.refit cli.train
+checkpoints combinations inference method_effects stages data.sources studies.tuning
+catalogue evaluation experiment_data streams studies.file studies.study
+catalogue_report objectives advice.facts pages.class_effects pages.run_pictures pages.study studies.cell_runs \
+    studies.reading
+refitting training advice.rules
+experiments figures reports advice.advice advice.training_time
+advice.report cli.output cli.parsing pages.run studies.tables studies.worker
+cli.advise cli.progress cli.report cli.stopping cli.study_progress
+cli.compare cli.download cli.evaluate cli.make_subset cli.plot_loss cli.refit cli.train
 cli.methods
 cli.main
 cli.__init__

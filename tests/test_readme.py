@@ -12,10 +12,12 @@ from imbalance_cli.catalogue import KINDS
 from imbalance_cli.cli import app
 from imbalance_cli.config import resolve
 from imbalance_cli.errors import UserError
+from imbalance_cli.studies.reading import Flags, read_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
+CONFIGS = sorted({*(ROOT / "configs").rglob("*.yaml")} - {*STUDIES})
 COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^imbalance .*$", README, re.MULTILINE)]
 
 
@@ -38,6 +40,8 @@ def test_every_command_of_the_readme_runs(
         monkeypatch.setattr("imbalance_cli.data.cifar.fetch", lambda *_, **__: None)
     if args[0] == "train" and "--dry-run" not in args:  # for real, but short
         args += ["--epochs", "1", "--set", "model.width=4"]
+    if args[0] == "compare" and not any(arg.startswith("runs/") or arg == "--dry-run" for arg in args):
+        args += ["--dataset", "photos", "--epochs", "1", "--seeds", "1", "--set", "data.ratio=0.2", "model.width=4"]
     if "subset.yaml" in command and args[0] == "train":
         made = ["make-subset", "shapes", "--classes", "square", "triangle", "--ratio", "0.01"]
         assert CliRunner().invoke(app, made).exit_code == 0
@@ -50,7 +54,7 @@ def test_every_command_of_the_readme_runs(
 
 def test_the_readme_names_commands_of_every_kind() -> None:
     assert {shlex.split(command)[1] for command in COMMANDS} == {
-        "train", "evaluate", "refit", "plot-loss", "make-subset", "download", "methods",
+        "train", "evaluate", "refit", "plot-loss", "make-subset", "download", "methods", "compare", "report", "advise",
     }  # fmt: skip
 
 
@@ -89,3 +93,9 @@ def test_configurations_differ_from_the_defaults_in_what_they_say() -> None:
     default = resolve(None)[0]
     for config in CONFIGS:
         assert resolve(config)[0] != default
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_every_shipped_study_resolves_and_says_what_it_asks(study: Path) -> None:
+    assert study.read_text().startswith("# ")
+    assert read_study(study, Flags())[0].cells()

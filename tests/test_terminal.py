@@ -75,10 +75,10 @@ def test_every_command_fits_ten_columns(image_folder: Path, tmp_path: Path, monk
 def test_ten_classes_have_numbers_where_their_names_are_too_wide() -> None:
     from rich.console import Console
 
-    from imbalance_cli.reports import _Rows
+    from imbalance_cli.reports import Rows
 
     names = [f"automobile {number}" for number in range(10)]
-    rows = _Rows(["true \\ predicted", *names], [[name, *map(str, range(10))] for name in names], numbered=True)
+    rows = Rows(["true \\ predicted", *names], [[name, *map(str, range(10))] for name in names], numbered=True)
     console = Console(width=80)
     with console.capture() as captured:
         console.print(rows)

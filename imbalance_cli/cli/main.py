@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from imbalance_cli import __version__
+from imbalance_cli.cli.advise import advise
+from imbalance_cli.cli.compare import compare
 from imbalance_cli.cli.download import download
 from imbalance_cli.cli.evaluate import evaluate
 from imbalance_cli.cli.make_subset import make_subset
@@ -19,6 +21,7 @@ from imbalance_cli.cli.output import check_stdout, complain, require_stdout, wri
 from imbalance_cli.cli.parsing import ListCommand
 from imbalance_cli.cli.plot_loss import plot_loss
 from imbalance_cli.cli.refit import refit
+from imbalance_cli.cli.report import report
 from imbalance_cli.cli.train import train
 from imbalance_cli.errors import MemoryShortage, UserError, did_you_mean, is_out_of_memory, one_line
 
@@ -113,6 +116,9 @@ app.command(cls=ListCommand, name="make-subset")(make_subset)
 app.command(cls=ListCommand)(train)
 app.command(cls=ListCommand)(evaluate)
 app.command(cls=ListCommand)(refit)
+app.command(cls=ListCommand)(compare)
+app.command(cls=ListCommand)(report)
+app.command(cls=ListCommand)(advise)
 app.command(cls=ListCommand, name="plot-loss")(plot_loss)
 app.command(cls=ListCommand)(methods)
 

@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infin
 
 KEEPS_COMMAS = ("--set", "--mirror")  # in YAML and in addresses a comma has a meaning of its own
 ONE_AT_A_TIME = ("--mirror",)  # only repeated, because names may follow
+KEYED = ("--vary", "--tune")  # a setting and its values: `--vary loss.gamma 1 2`
 
 
 class ListCommand(TyperCommand):
@@ -57,8 +58,11 @@ def _one_value_each(args: list[str], lists: set[str], single: set[str], *, compl
         if flag not in lists:
             rewritten.append(word)
             continue
+        if flag in KEYED and not equals:
+            rewritten += _each_with_its_key(flag, words, complete=complete)
+            continue
         values = [value] if equals else _take_values(words)
-        if flag not in KEEPS_COMMAS:
+        if flag not in (*KEEPS_COMMAS, *KEYED):
             values = [part for value in values for part in value.split(",") if part]
         if not values and complete:
             raise typer.BadParameter("needs at least one value", param_hint=flag)
@@ -66,6 +70,17 @@ def _one_value_each(args: list[str], lists: set[str], single: set[str], *, compl
             rewritten.append(word)
         rewritten += [f"{flag}={value}" for value in values]
     return rewritten
+
+
+def _each_with_its_key(flag: str, words: list[str], *, complete: bool) -> list[str]:
+    """`--vary key a b` as `--vary=key=a --vary=key=b`, taken from the front of `words`."""
+    key = words.pop(0) if words and not words[0].startswith("-") else ""
+    key, equals, first = key.partition("=")
+    given = ([first] if equals else []) + _take_values(words)
+    values = [part for value in given for part in ([value] if set(value) & set("[{\"'") else value.split(",")) if part]
+    if complete and not (key and values):
+        raise typer.BadParameter("needs a setting and its values, as in loss.gamma 1 2", param_hint=flag)
+    return [f"{flag}={key}={value}" for value in values]
 
 
 def _take_values(words: list[str]) -> list[str]:
@@ -88,6 +103,19 @@ def numbers_or_words(values: Sequence[str], flag: str) -> Any:
     read = [parse_yaml(value, source=flag, error=SettingError).value for value in values]
     read = [None if value == "none" else value for value in read]
     return read[0] if len(read) == 1 else read
+
+
+def values_by_key(given: Sequence[str] | None, flag: str) -> dict[str, list[Any]]:
+    """What `--vary loss.gamma 1 2` says, as often as it is given, the values read as YAML. Raises SettingError."""
+    from imbalance_cli.strict_yaml import parse_yaml
+
+    found: dict[str, list[Any]] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise SettingError(f"{flag} {text}: expected a setting and its values, as in {flag} loss.gamma 1 2")
+        found.setdefault(key, []).append(parse_yaml(value, source=f"{flag} {key}", error=SettingError).value)
+    return found
 
 
 def class_counts(values: Sequence[str] | None) -> dict[str, int] | None:

@@ -1,0 +1,1 @@
+"""What to try on a data set, what not to, and why."""

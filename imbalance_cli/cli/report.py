@@ -1,0 +1,49 @@
+"""`imbalance report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    place: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_STUDY", help="The folder of a finished run or study, or a checkpoint.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page; by default report.html in that folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
+) -> None:
+    """Write what a run or a study has shown as one web page, to read, print or send.
+
+    The page needs no network and no other file. Example: imbalance report runs/shapes-focal2-0.01-seed0
+    """
+    from rich.text import Text
+
+    from imbalance_cli import runs
+    from imbalance_cli.cli.output import Output
+    from imbalance_cli.errors import CheckpointError
+    from imbalance_cli.files import refuse_existing, require_places, write_file
+
+    out = Output(as_json=as_json, quiet=quiet)
+    folder = place if place.is_dir() else place.parent
+    path = output or folder / "report.html"
+    is_study = "comparison.json" in runs.entries(place)
+    if not is_study and not place.exists():
+        raise CheckpointError(f"{place} does not exist; give the folder of a finished run or study")
+    refuse_existing(path, overwrite=overwrite)
+    require_places(path)
+    if is_study:
+        from imbalance_cli.pages.study import study_page
+
+        page = study_page(place)
+    else:
+        from imbalance_cli.pages.run import run_page
+
+        page = run_page(place, data_dir=data_dir, notice=out.notice)
+    write_file(path, page)
+    out.result(Text(str(path), overflow="ignore", no_wrap=True), {"report": str(path)})

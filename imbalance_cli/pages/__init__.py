@@ -1,0 +1,1 @@
+"""Runs and studies as web pages that need no network."""

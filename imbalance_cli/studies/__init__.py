@@ -1,0 +1,1 @@
+"""Studies: methods by conditions by seeds, carried out, compared, judged."""
