@@ -116,6 +116,9 @@ class DataSettings(_Section):
     allow_empty: bool = False
 
 
+DECIDED_BY_SUBSET = ("ratio", "factor", "profile", "counts", "minority", "test_ratio")
+
+
 class Experiment(_Section):
     """One training run, complete: every setting with its default."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import DataSettings, Experiment
+from imbalance_cli.config import DECIDED_BY_SUBSET, DataSettings, Experiment
 from imbalance_cli.data.image_set import Dataset, ImageSet, joined, of_classes
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
 from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
@@ -24,8 +24,6 @@ Notice = Callable[[str], None]
 
 LARGEST_VALIDATION = 500  # images of one class; more would only be missed in training
 FEWEST_TO_SPLIT = 20  # images of a class below which all of them train
-
-DECIDED_BY_SUBSET = ("ratio", "factor", "profile", "counts", "minority", "test_ratio")
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import torch
 
 from imbalance_cli import checkpoints, drawing, plots, predictions, runs
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import Experiment, Setting, resolve
+from imbalance_cli.config import DECIDED_BY_SUBSET, Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest, write_manifest
 from imbalance_cli.errors import CheckpointError, DamageError, DataError, SettingError, WriteError
 from imbalance_cli.evaluation import evaluate, operating_points
 from imbalance_cli.experiment_data import (
-    DECIDED_BY_SUBSET,
     Notice,
     Prepared,
     experiment_of,

@@ -428,6 +428,11 @@ class TestSeveralProcesses:
             assert count == (before[name] if name in done else before.get(name, 0) + 1)
         assert comparison()["missing"] == 0
 
+    def test_a_file_of_the_users_called_study_yaml_is_not_a_folder_of_runs(self, small: list[object]) -> None:
+        Path("study.yaml").write_text("title: mine\nmethods: {a: {loss: focal}, b: {loss: mse}}\n")
+        imbalance("compare", "study.yaml", *small, "--seeds", 1, "-q")
+        assert Path("runs/mine/comparison.json").exists()
+
     def test_survive_a_worker_that_is_killed(self, small: list[object]) -> None:
         Path("deadly.py").write_text(
             "import os, signal\n\ndef deadly(logits, labels, counts):\n"

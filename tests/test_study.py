@@ -217,6 +217,9 @@ class TestRecipes:
         study, notices = read_study(None, Flags(recipes=[Path("a.yaml")], losses=["mse"]))
         assert {cell.experiment.data.ratio for cell in study.cells()} == {0.01}
         assert notices == ["for every method, from the recipes: data.ratio 0.01"]
+        Path("long_tail.yml").write_text("base: {data: {factor: 100}}\nmethods: {a: a.yaml}\n")
+        study, notices = read_study(Path("long_tail.yml"), Flags())
+        assert notices == [] and study.cells()[0].experiment.data.ratio is None
 
     def test_give_way_to_what_the_study_says_of_the_data(self) -> None:
         Path("a.yaml").write_text("data: {ratio: 0.01}\nloss: mse\n")

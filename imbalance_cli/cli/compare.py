@@ -171,12 +171,12 @@ def _compare_study(
     from imbalance_cli.cli.study_progress import StudyProgress
     from imbalance_cli.studies import cell_runs
     from imbalance_cli.studies.reading import read_study, settled
-    from imbalance_cli.studies.study import STUDY, shard_of, slug
+    from imbalance_cli.studies.study import is_record, shard_of, slug
 
     study, lines = read_study(file, flags)
     study.cells()  # every mistake is found before anything is loaded or written
     study = settled(study, out.notice)
-    folder = output or (file.parent if file and file.name == STUDY else Path("runs") / slug(study.title))
+    folder = output or (file.parent if file and is_record(file) else Path("runs") / slug(study.title))
     cell_runs.check_folder(folder, study.title)
     for line in [*lines, *study.cautions()]:
         out.notice(line)

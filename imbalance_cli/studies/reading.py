@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from imbalance_cli.config import Setting
+from imbalance_cli.config import DECIDED_BY_SUBSET, Setting
 from imbalance_cli.errors import SettingError, did_you_mean
 from imbalance_cli.setting_problems import shown
 from imbalance_cli.studies.file import StudyFile, absolute, recipe_settings
@@ -150,6 +150,9 @@ class _Reading:
 
     def _take_data_of_recipes(self, vary: Mapping[str, Any]) -> None:
         said = {".".join(each.path) for each in self.base} | vary.keys()
+        imbalance = {f"data.{name}" for name in ("subset", *DECIDED_BY_SUBSET)}
+        if said & imbalance:  # a ratio beside the study's own factor would be two imbalances
+            said |= imbalance
         taken: dict[str, Setting] = {}
         for setting in self.data_of_recipes:
             key = ".".join(setting.path)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from imbalance_cli import combinations
@@ -191,6 +192,11 @@ def cell_of(
     parts = [slug(part) for part in (method, condition, f"seed{seed}") if part]
     parts += ["tuned", digest(experiment, asdict(tuning))] if tuning else [digest(experiment)]
     return Cell(condition, method, seed, experiment, "-".join(parts), settings, tuning)
+
+
+def is_record(file: Path) -> bool:
+    """Whether `file` is what a study's folder keeps of it, rather than a user's own."""
+    return file.name == STUDY and file.read_bytes().startswith(HEADING.encode())
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
