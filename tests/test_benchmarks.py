@@ -1,4 +1,4 @@
-"""The speed benchmark runs both sides and keeps what it measured."""
+"""The benchmarks that compare with others run both sides and keep what they measured."""
 
 import json
 import subprocess
@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from imbalance_cli.methods.augment import AUGMENTATIONS
+from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.samplers import SAMPLERS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -29,3 +33,21 @@ def test_the_speed_benchmark_measures_both_sides(tmp_path: Path) -> None:
     table = (tmp_path / "speed-cpu.md").read_text()
     assert table in done.stdout
     assert "| tutorial | 61,326 |" in table
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_methods_measures_every_one(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "methods.py", "--quick", "--output", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "methods.json").read_text())
+    assert {"date", "machine", "shape"} <= results.keys()
+    table = (tmp_path / "methods.md").read_text()
+    assert table in done.stdout
+    for kind, registry in (("losses", LOSSES), ("samplers", SAMPLERS), ("augmentations", AUGMENTATIONS)):
+        assert list(results[kind]) == registry.names()
+        for name, row in results[kind].items():
+            assert row["ours"] > 0
+            assert (row["theirs"] is None) == (name == "cutout")  # which torchvision has not
+            assert f"| {name} | " in table

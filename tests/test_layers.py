@@ -21,7 +21,7 @@ drawing models own_methods prevalence runs setting_problems data.download data.i
     methods.mixing methods.optimizers methods.resampling methods.samplers methods.schedules methods.weights \
     pages.run_scores studies.significance
 predictions data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
-    methods.augment.policies methods.losses.odds methods.posthoc pages.page pages.study_plots \
+    methods.augment.policies methods.losses.blocks methods.losses.odds methods.posthoc pages.page pages.study_plots \
     studies.verdicts
 methods.losses.classic pages.study_curves studies.comparison studies.paired_runs
 methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \

@@ -8,7 +8,7 @@ import torch
 from test_losses import COUNTS, random_batch, with_gradient
 from torch import Tensor
 
-from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.losses import LOSSES, blocks
 
 VARIANTS = [
     *({"name": method.name} for method in LOSSES),
@@ -206,6 +206,22 @@ class TestItsBatch:
         reordered = with_gradient(bound(choice), logits[order], labels[order], COUNTS)
         for expected, actual in zip(together, reordered, strict=True):
             torch.testing.assert_close(actual, expected[order])
+
+    @every_loss(but=[*COMPARE_EXAMPLES])
+    def test_may_be_so_large_that_it_is_taken_in_blocks(self, choice, monkeypatch):
+        logits, labels = random_batch(batch=10)
+        weights = torch.linspace(0, 2, 10, dtype=torch.float64)
+
+        def found() -> list[Tensor]:
+            inputs = logits.clone().requires_grad_()
+            values = bound(choice)(inputs, labels, COUNTS)
+            again = [torch.autograd.grad(values, inputs, weights, retain_graph=True)[0] for _ in range(2)]
+            return [values.detach(), *again]
+
+        whole = found()
+        monkeypatch.setattr(blocks, "BLOCK", 1)  # four examples: the fewest that are taken together
+        for expected, actual in zip(whole, found(), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-14, atol=1e-15)
 
 
 class TestItsClasses:

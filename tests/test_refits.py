@@ -186,14 +186,33 @@ class TestLabelOverSmoothing:
         logits = F.linear(features, found.weight, found.bias)
         assert (logits - logits.mean(1, keepdim=True)).abs().max() < 0.1  # 0.02 of the target tells classes apart
 
-    def test_refers_to_the_prior_that_its_labels_leave(self):
+    def test_refers_to_what_the_trained_reference_becomes(self):
+        """An image for which the trained classifier gives its reference gets the new reference, up to a constant."""
+        features, labels = some_features()
+        features = features[:, :2]  # of two features only one pair gives three logits
+        feature = torch.tensor([0.3, 1.2])
+        weight = torch.tensor([[1.5, 0.0], [0.0, 1.0], [-0.5, -0.5]])
+        reference = F.linear(feature, weight, PRIOR.float()).double()
+        found = refitted("label_over_smoothing", features, labels, Linear(weight, PRIOR.float(), reference), epochs=200)
+        assert not torch.allclose(found.weight, weight, atol=0.01)
+        logits = F.linear(feature, found.weight, found.bias).double()
+        torch.testing.assert_close(found.reference, logits - logits.mean(), rtol=1e-5, atol=1e-5)
+
+    def test_keeps_the_trained_reference_where_it_hardly_moves(self):
+        found = refitted("label_over_smoothing", *some_features(), epochs=1, learning_rate=1e-9)
+        assert found.reference.tolist() == pytest.approx(PRIOR.tolist(), abs=1e-4)
+
+    def test_comes_to_refer_to_the_prior_that_its_labels_leave(self):
         expected = uninformative_logits(
             lambda logits, labels, counts: cross_entropy(logits, labels, counts, label_smoothing=0.5),
             torch.tensor(COUNTS).double(),
             torch.ones(3).double(),
         )
-        found = refitted("label_over_smoothing", *some_features(), smoothing=0.5)
-        assert found.reference.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+        labels = some_features()[1]
+        found = refitted(
+            "label_over_smoothing", torch.zeros(len(labels), 5), labels, smoothing=0.5, epochs=100, learning_rate=0.1
+        )
+        assert found.reference.tolist() == pytest.approx(expected.tolist(), abs=0.02)
 
 
 class TestMaxNorm:

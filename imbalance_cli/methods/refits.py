@@ -169,7 +169,8 @@ def label_over_smoothing(
     """The trained classifier trained on, with labels hardly more likely than the other classes (Sun et al., 2025).
 
     smoothing: the share of the target that is spread evenly over all classes. The steps are small and few, so that
-    what follows is on the way from the trained classifier rather than the least loss.
+    what follows is on the way from the trained classifier rather than the least loss; and so is the reference, which
+    is what the trained one becomes.
     """
     weight, bias = classifier.weight.clone(), classifier.bias.clone()
     loss = partial(cross_entropy, label_smoothing=smoothing)
@@ -186,7 +187,7 @@ def label_over_smoothing(
         learning_rate=learning_rate,
         weight_decay=0.0,
     )
-    return Linear(weight, bias, torch.from_numpy(posthoc.uninformative_logits(loss, draws, torch.ones_like(draws))))
+    return Linear(weight, bias, _reference_now(features, classifier, weight, bias))
 
 
 @REFITS.register
@@ -222,6 +223,26 @@ def max_norm(
         longest=longest,
     )
     return Linear(weight, bias, torch.from_numpy(posthoc.uninformative_logits(cross_entropy, draws, weights)))
+
+
+def _reference_now(features: Tensor, classifier: Linear, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `weight` and `bias` make of an image of which `classifier` makes its reference: float64 [classes], mean 0.
+
+    Such an image says nothing about its class, so this is the reference of a classifier that comes from the trained
+    one, however far it has gone. Of all the features that an image could have then, those expected by a linear
+    regression of `features` on their logits are taken.
+    """
+    mean = features.double().mean(0)
+    apart = features.double() - mean
+    covariance = apart.T @ apart / len(apart)
+    rows = classifier.weight.double() - classifier.weight.double().mean(0)  # logits count up to a constant
+    missing = classifier.reference - (rows @ mean + classifier.bias.double())
+    missing = missing - missing.mean()
+    # Nothing can be told along a direction in which the images vary less than 1e-3 of the most.
+    spread: Tensor = torch.linalg.pinv(rows @ covariance @ rows.T, hermitian=True, rtol=1e-6)
+    expected = mean + covariance @ rows.T @ spread @ missing
+    logits: Tensor = weight.double() @ expected + bias.double()
+    return logits - logits.mean()
 
 
 def _fresh(classifier: Linear, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from annotated_types import Gt, Interval
 
 from imbalance_cli.errors import SettingError
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.losses.blocks import in_blocks
 from imbalance_cli.methods.losses.form import LOSSES, Focus, Smoothing
 from imbalance_cli.methods.losses.odds import lead_against, log_odds_against
 from imbalance_cli.methods.losses.priors import inverse_shares, log_prior, rarest_class
@@ -65,6 +66,7 @@ def focal(
 
 
 @LOSSES.register
+@in_blocks
 def logit_adjustment(
     logits: Tensor,
     labels: Tensor,
@@ -85,6 +87,7 @@ def logit_adjustment(
 
 
 @LOSSES.register
+@in_blocks
 def mse(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     """Squared distance of the probabilities from the one-hot target, summed over classes (Brier, 1950).
 
@@ -94,6 +97,7 @@ def mse(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
 
 
 @LOSSES.register
+@in_blocks
 def huber(logits: Tensor, labels: Tensor, counts: Tensor, *, delta: Annotated[float, Gt(0)] = 0.5) -> Tensor:
     """Half the squared probability error up to delta, linear beyond, summed over classes (Huber, 1964).
 
@@ -102,7 +106,9 @@ def huber(logits: Tensor, labels: Tensor, counts: Tensor, *, delta: Annotated[fl
     Probabilities never err by more than 1, so a delta of 1 or more gives half of mse.
     """
     errors = _probability_errors(logits, labels)
-    return F.huber_loss(errors, errors.new_zeros(1).expand_as(errors), reduction="none", delta=delta).sum(1)
+    pulls = errors.detach().clamp(-delta, delta)  # what the errors' gradient is
+    loss: Tensor = torch.linalg.vecdot(pulls, errors - pulls / 2)
+    return loss
 
 
 @LOSSES.register

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Interval
 
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.losses.blocks import in_blocks
 from imbalance_cli.methods.losses.classic import focal
 from imbalance_cli.methods.losses.form import LOSSES, Focus, Smoothing
 from imbalance_cli.methods.losses.odds import log_odds_against
@@ -29,6 +30,7 @@ Epsilon = Annotated[float, Interval(ge=-1, le=100)]
 
 
 @LOSSES.register
+@in_blocks
 def class_balanced_focal(
     logits: Tensor,
     labels: Tensor,
@@ -50,6 +52,7 @@ def class_balanced_focal(
 
 
 @LOSSES.register
+@in_blocks
 def asymmetric(
     logits: Tensor,
     labels: Tensor,
@@ -67,17 +70,20 @@ def asymmetric(
     share that label_smoothing leaves to another class counts p^gamma_negative times. Without smoothing the other
     classes count nothing, and this is focal; at both gammas 0 it is smoothed cross-entropy.
     """
-    spread = label_smoothing / logits.shape[1]
-    loss = (1 - label_smoothing + spread) * focal(logits, labels, counts, gamma=gamma_positive)
     if label_smoothing == 0:
-        return loss
+        return focal(logits, labels, counts, gamma=gamma_positive)
+    spread = label_smoothing / logits.shape[1]
     log_p = logits.log_softmax(1)
+    if gamma_positive == 0:
+        own = F.nll_loss(log_p, labels, reduction="none")
+    else:
+        own = focal(logits, labels, counts, gamma=gamma_positive)
     with torch.no_grad():
         others = log_p.scatter(1, labels.unsqueeze(1), 0.0)  # log 1: the true class has had its part
         factors = (gamma_negative * others).exp_()
         values = -torch.linalg.vecdot(factors, others)
         factors.mul_(others.mul_(-gamma_negative).sub_(1)).scatter_(1, labels.unsqueeze(1), 0.0)
-    return loss + spread * slopes.with_slopes(values, factors, log_p)
+    return (1 - label_smoothing + spread) * own + spread * slopes.with_slopes(values, factors, log_p)
 
 
 @LOSSES.register
@@ -110,13 +116,13 @@ def _one_against_rest(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     true = labels.unsqueeze(1)
     with torch.no_grad():
         u = logits.scatter(1, true, -logits.gather(1, true))
-        rest = u.abs().neg_().exp_().log1p_()
-        softplus = u.clamp(min=0).add_(rest)
-        log_sigmoid = u.clamp_(max=0).sub_(rest)
-        factors = (gamma * log_sigmoid).exp_()
+        rest = u.abs().neg_().sigmoid_().neg_().log1p_()  # log sigmoid(|u|), exact to rounding far from 0 too
+        softplus = u.clamp(min=0).sub_(rest)
+        powers = None if gamma == 1 else u.clamp(max=0).add_(rest).mul_(gamma).exp_()
+        sigmoid = u.sigmoid_()
+        factors = sigmoid if powers is None else powers
         values = torch.linalg.vecdot(factors, softplus)
         # d/du = sigmoid(u)^gamma * (sigmoid(u) + gamma * softplus(u) * (1 - sigmoid(u))), and minus that at the truth
-        sigmoid = log_sigmoid.exp_()
-        factors.mul_(softplus.addcmul_(softplus, sigmoid, value=-1).mul_(gamma).add_(sigmoid))
-        factors.scatter_(1, true, -factors.gather(1, true))
-    return slopes.with_slopes(values, factors, logits)
+        pulls = softplus.addcmul_(softplus, sigmoid, value=-1).mul_(gamma).add_(sigmoid).mul_(factors)
+        pulls.scatter_(1, true, -pulls.gather(1, true))
+    return slopes.with_slopes(values, pulls, logits)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Gt, Interval
 
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.losses.blocks import in_blocks
 from imbalance_cli.methods.losses.form import LOSSES
 from imbalance_cli.methods.losses.odds import lead_against
 from imbalance_cli.methods.losses.priors import log_prior, smallest_present
@@ -21,6 +22,7 @@ else:
 
 
 @LOSSES.register
+@in_blocks
 def ldam(
     logits: Tensor,
     labels: Tensor,
@@ -42,6 +44,7 @@ def ldam(
 
 
 @LOSSES.register
+@in_blocks
 def vector_scaling(
     logits: Tensor,
     labels: Tensor,

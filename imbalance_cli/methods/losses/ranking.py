@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import torch
     import torch.nn.functional as F
     from torch import Tensor
+
+    from imbalance_cli.methods.losses import slopes
 else:
     torch = lazy_import("torch")
     F = lazy_import("torch.nn.functional")
+    slopes = lazy_import("imbalance_cli.methods.losses.slopes")
 
 
 Margin = Annotated[float, Interval(gt=0, le=1)]
@@ -37,12 +40,17 @@ def auc_margin(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Margin
     """
     scores, true = _scores(logits), labels.unsqueeze(1)
     inside, outside, judged = _sizes(labels, scores)
-    others = scores.scatter(1, true, 0.0)
-    mean_inside, mean_outside = (scores - others).sum(0) / inside, others.sum(0) / outside
+    own = scores.gather(1, true).squeeze(1)
+    sums_inside = torch.zeros_like(judged).index_add(0, labels, own)
+    mean_inside, mean_outside = sums_inside / inside, (scores.sum(0) - sums_inside) / outside
     shortfall = (margin + mean_outside - mean_inside).clamp(min=0).square()
-    spread_inside = (scores.gather(1, true).squeeze(1) - mean_inside[labels]).square() / inside[labels]
-    spread_outside = (others - mean_outside).scatter(1, true, 0.0).square() @ (judged / outside)
-    spread = spread_inside * judged[labels] + spread_outside
+    spread_inside = (own - mean_inside[labels]).square() * (judged / inside)[labels]
+    deviations = scores - mean_outside
+    with torch.no_grad():
+        others = deviations.detach().scatter_(1, true, 0.0)  # in place, for nothing needs the true class's any more
+        pulls = others * (2 * judged / outside)
+        values = torch.linalg.vecdot(others, pulls) / 2
+    spread = spread_inside + slopes.with_slopes(values, pulls, deviations)
     return (len(labels) * spread + shortfall @ judged).to(logits)
 
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.losses.blocks import in_blocks
 from imbalance_cli.methods.losses.form import LOSSES, Smoothing
 from imbalance_cli.methods.losses.priors import smallest_present
 
@@ -17,6 +18,7 @@ else:
 
 
 @LOSSES.register
+@in_blocks
 def label_aware_smoothing(
     logits: Tensor, labels: Tensor, counts: Tensor, *, head: Smoothing = 0.3, tail: Smoothing = 0.0
 ) -> Tensor:
