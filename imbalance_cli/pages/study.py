@@ -212,6 +212,8 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
             least, most = min(row[name] for row in rows), max(row[name] for row in rows)
             yield name, f"{least:,}" if least == most else f"{least:,} to {most:,}"
     yield "test", comparison["test"]
+    if comparison["machines"]:
+        yield "run on", "; ".join(comparison["machines"])
 
 
 def _hardest(comparison: Comparison) -> dict[str, Any] | None:
