@@ -4,6 +4,7 @@ import io
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,17 @@ class TestTuning:
         points = json.loads(validation.stdout)["operating_points"]
         assert score == pytest.approx(points["validation"]["balanced_accuracy"])
 
+    @pytest.mark.parametrize("content", ["{}", "[]", '{"chosen": ', '{"chosen": 3, "values": {}, "trials": []}'])
+    def test_survives_a_damaged_choice(self, small: list[object], content: str) -> None:
+        self.tuned(small, losses=["focal"], seeds=1)
+        (choice,) = Path("study").glob("*/choice.json")
+        whole = choice.read_bytes()
+        choice.write_text(content)
+        next(Path("study").glob("*/trial.json")).write_text(content)
+        assert self.tuned(small, losses=["focal"], seeds=1).exit_code == 0
+        seconds = re.compile(rb'"seconds": [\d.]+')
+        assert seconds.sub(b"", choice.read_bytes()) == seconds.sub(b"", whole)
+
     def test_goes_on_and_grows(self, small: list[object]) -> None:
         self.tuned(small, losses=["focal"])
         sessions = {path: len(runs.read_sessions(path)) for path in Path("study").glob("focal-seed?-[0-9a-f]*")}
@@ -348,6 +360,15 @@ class TestMistakes:
     def test_in_data_are_exit_code_3(self) -> None:
         result = imbalance("compare", "-d", "nowhere", "--loss", "focal", "--seeds", 1, exit_code=3)
         assert "error: focal, seed 0: no dataset or folder called 'nowhere'" in result.stderr
+
+    def test_in_numbers_are_told_also_where_they_are_zero(self) -> None:
+        assert "--seeds must be at least 1" in complaint("compare", "--loss", "focal", "--seeds", 0)
+        assert "--trials must be at least 1" in complaint(
+            "compare", "--loss", "focal", "--tune", "loss.gamma", 1, 2, "--trials", 0
+        )
+
+    def test_in_a_name_that_no_file_can_have_are_one_line(self) -> None:
+        assert "x" * 300 in complaint("compare", "x" * 300)
 
     def test_in_folders_are_exit_code_4(self, small: list[object]) -> None:
         Path("study").mkdir()
@@ -432,6 +453,10 @@ class TestSeveralProcesses:
         Path("study.yaml").write_text("title: mine\nmethods: {a: {loss: focal}, b: {loss: mse}}\n")
         imbalance("compare", "study.yaml", *small, "--seeds", 1, "-q")
         assert Path("runs/mine/comparison.json").exists()
+        Path("own").mkdir()
+        Path("own/study.yaml").write_text(Path("study.yaml").read_text())
+        told = complaint("compare", "own/study.yaml", *small, "-o", "own", exit_code=4)
+        assert told == "own/study.yaml is a file of your own and stays; choose another --output"
 
     def test_survive_a_worker_that_is_killed(self, small: list[object]) -> None:
         Path("deadly.py").write_text(

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from imbalance_cli.config import Setting
+from imbalance_cli.config import Setting, resolve
 from imbalance_cli.errors import SettingError
 from imbalance_cli.studies import tuning
 from imbalance_cli.studies.cell_runs import located
 from imbalance_cli.studies.reading import Flags, read_study
-from imbalance_cli.studies.study import Cell, Study, shard_of
+from imbalance_cli.studies.study import Cell, Study, shard_of, slug, with_values
 from imbalance_cli.studies.tuning import Range, Tuning
 
 STUDY = """\
@@ -126,6 +126,9 @@ class TestFolders:
         (tmp_path / "all" / cell.folder).mkdir(parents=True)
         renamed = study_of(STUDY.replace("cross-entropy:", "plain:")).cells()
         assert cell.folder in {each.folder for each in located(tmp_path / "all", renamed)}
+
+    def test_have_names_that_any_file_system_takes(self) -> None:
+        assert all(len(slug(name).encode()) <= 60 for name in ("飛行機" * 40, "x" * 200)) and slug("/") == "x"
 
 
 class TestFlags:
@@ -252,6 +255,14 @@ class TestMistakes:
             ("{loss: cross", "{data.ratio: 1, loss: cross", "classroom.yaml:6: data.ratio: every method gets the same"),
             ("[0.1, 0.01]", "[0.1, 2]", "classroom.yaml:9: data.ratio: must be in (0, 1]; got 2"),
             ("[0.1, 0.01]", "[0.1, 0.1]", "classroom.yaml:9: data.ratio 0.1 is given twice"),
+            ("[0.1, 0.01]", "[0.1, '0.1']", "two conditions are called 'ratio 0.1'"),
+            (
+                "data.ratio: [0.1, 0.01]",
+                "data.dataset: [x/photos, y/photos]",
+                "two conditions are called 'dataset photos'",
+            ),
+            ("data.ratio: [0.1, 0.01]", "data.subset: [s.yaml, ./s.yaml]", "is given twice"),
+            ("data.ratio: [0.1, 0.01]", "data: [{ratio: 0.1}, {ratio: 0.2}]", "vary data.KEY, as in data.ratio"),
             ("{loss: cross_entropy}", "recipe.yaml", "classroom.yaml:6: there is no file recipe.yaml"),
             (
                 "{loss: cross_entropy}",
@@ -342,6 +353,10 @@ class TestTuning:
     def test_checks_every_value_before_anything_runs(self) -> None:
         (line,) = refusal(STUDY, changes={"tune": ("--tune", {"loss.gamma": [1, -1]})})
         assert line == "method focal 2: --tune loss.gamma must be at least 0; got -1"
+
+    def test_takes_options_as_those_of_the_method_that_was_chosen(self) -> None:
+        chosen = with_values((), {"loss.gamma": 5, "loss": "poly_focal"})
+        assert resolve(None, chosen)[0].loss["gamma"] == 5
 
     def test_reads_ranges(self) -> None:
         assert tuning.range_of("a", "0.001..0.1") == Range(0.001, 0.1)

@@ -43,7 +43,7 @@ def compare(
     ] = None,
     settings: Annotated[Texts, typer.Option("--set", metavar="KEY=VALUE", help="A setting of every run.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="How many, or which; by default 5.")] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="How many, or which (two and more); 5 if not said.")] = None,
     metric: Annotated[str | None, typer.Option(help="What to compare by; by default balanced_accuracy.")] = None,
     point: Annotated[str | None, typer.Option(help="Decide by argmax, prior or validation (default).")] = None,
     baseline: Annotated[str | None, typer.Option(help="The method that others are compared to.")] = None,
@@ -109,7 +109,7 @@ def compare(
             ("trials", trials),
             ("search", search),
         )
-        if value
+        if value is not None and value != {}
     }
     flags = Flags(
         losses=loss or (),
@@ -132,6 +132,8 @@ def compare(
 
 def _study_file(paths: Sequence[Path]) -> Path | None:
     """The file of the study in question, if there is one. Raises SettingError."""
+    import os
+
     from imbalance_cli.errors import SettingError
     from imbalance_cli.studies.study import STUDY
 
@@ -140,9 +142,9 @@ def _study_file(paths: Sequence[Path]) -> Path | None:
             raise SettingError(f"{path}: give one study, or two or more runs")
     if len(paths) != 1:
         return None
-    if (paths[0] / STUDY).is_file():
+    if os.path.isfile(paths[0] / STUDY):
         return paths[0] / STUDY
-    if paths[0].is_dir() or paths[0].suffix == ".pt":
+    if os.path.isdir(paths[0]) or paths[0].suffix == ".pt":
         raise SettingError(f"{paths[0]} is no study; to compare runs on the same test images, give two or more")
     return paths[0]
 
@@ -234,7 +236,7 @@ def _conclude(
         out.notice(
             f"{missing} of {len(cells)} cells are missing; when they are there, collect with: {_command(folder)}"
         )
-    elif outcomes:
+    if outcomes:
         value = compared(
             outcomes,
             title=study.title,
@@ -254,7 +256,8 @@ def _conclude(
         write_file(folder / "comparison.md", tables.to_markdown(value))
         write_file(folder / "comparison.csv", tables.to_csv(value))
         write_file(folder / "comparison.tex", tables.to_latex(value))
-        out.result(tables.comparison_report(value), value)
+        if not missing:
+            out.result(tables.comparison_report(value), value)
     if failed:
         for line in _complaints(list(failed.values())):
             complain(one_line(f"error: {line}"))

@@ -23,7 +23,7 @@ from imbalance_cli.errors import CheckpointError, DivergedError, MemoryShortage,
 from imbalance_cli.files import make_folder, write_file
 from imbalance_cli.strict_yaml import read_yaml
 from imbalance_cli.studies.comparison import Outcome, outcome_of
-from imbalance_cli.studies.study import STUDY, Cell
+from imbalance_cli.studies.study import STUDY, Cell, is_record
 
 TRIAL, CHOICE = "trial.json", "choice.json"
 
@@ -52,6 +52,8 @@ def check_folder(folder: Path, title: str) -> None:
         other = value.get("title") if isinstance(value, dict) else None
         if other != title:
             raise CheckpointError(f"{folder} holds the study {other!r}, not {title!r}; choose another --output")
+        if not is_record(folder / STUDY):
+            raise CheckpointError(f"{folder / STUDY} is a file of your own and stays; choose another --output")
 
 
 def located(folder: Path, cells: Iterable[Cell]) -> list[Cell]:
@@ -60,18 +62,25 @@ def located(folder: Path, cells: Iterable[Cell]) -> list[Cell]:
     return [replace(cell, folder=names.get(cell.folder[-8:], cell.folder)) for cell in cells]
 
 
-def chosen_run(folder: Path, cell: Cell) -> Path:
-    """The folder of the run that is the cell's outcome. Raises CheckpointError if it is yet to be chosen."""
-    if cell.tuning is None:
-        return folder / cell.folder
-    return folder / str(runs.read_json(folder / cell.folder / CHOICE)["chosen"])
+def read_choice(folder: Path) -> dict[str, Any] | None:
+    """What was chosen in the `folder` of a tuned cell.
+
+    None if it is yet to be chosen or the file is damaged: as the trials are kept, it is soon made again.
+    """
+    kinds = {"chosen": str, "values": dict, "trials": list}
+    with suppress(CheckpointError):
+        value = runs.read_json(folder / CHOICE)
+        if isinstance(value, dict) and all(isinstance(value.get(name), kind) for name, kind in kinds.items()):
+            return value
+    return None
 
 
 def is_finished(folder: Path, cell: Cell) -> bool:
     """Whether the cell has its results."""
-    if cell.tuning is not None and CHOICE not in runs.entries(folder / cell.folder):
-        return False
-    return runs.RESULTS in runs.entries(chosen_run(folder, cell))
+    if cell.tuning is None:
+        return runs.RESULTS in runs.entries(folder / cell.folder)
+    choice = read_choice(folder / cell.folder)
+    return choice is not None and runs.RESULTS in runs.entries(folder / choice["chosen"])
 
 
 def recorded_failure(folder: Path) -> UserError | None:
@@ -88,12 +97,13 @@ def recorded_failure(folder: Path) -> UserError | None:
 
 def gather(folder: Path, cell: Cell) -> Outcome:
     """The outcome of a finished cell. Raises CheckpointError."""
-    run = chosen_run(folder, cell)
-    if cell.tuning is None:
-        return outcome_of(run, condition=cell.condition, method=cell.method, seed=cell.seed)
-    choice = runs.read_json(folder / cell.folder / CHOICE)
+    choice = read_choice(folder / cell.folder)
+    if cell.tuning is None or choice is None:
+        return outcome_of(folder / cell.folder, condition=cell.condition, method=cell.method, seed=cell.seed)
+    run = folder / choice["chosen"]
     outcome = outcome_of(run, condition=cell.condition, method=cell.method, seed=cell.seed, chosen=choice["values"])
-    return replace(outcome, seconds=outcome.seconds + sum(trial["seconds"] for trial in choice["trials"]))
+    seconds = {trial["folder"]: trial["seconds"] for trial in choice["trials"]}  # a value proposed twice is one trial
+    return replace(outcome, seconds=outcome.seconds + sum(seconds.values()))
 
 
 def threads_each(jobs: int) -> int | None:

@@ -97,7 +97,10 @@ class _Reading:
         if not self.rows:
             self.rows[str(value_of(self.base, "loss"))] = ()
         for key, values in vary.items():
-            self._require_different(key, values)
+            if key == "data":
+                place = values[0].source
+                raise SettingError(f"{place}: every method gets the same images; vary data.KEY, as in data.ratio")
+            self._require_different(key, list(absolute(values)))
             if not key.startswith("data."):
                 self.multiply(key, values)
         self._require_no_seed()

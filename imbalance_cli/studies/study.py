@@ -81,7 +81,10 @@ class Study:
         found: dict[str, Settings] = {}
         for chosen in product(*self.vary.values()):
             parts = [part_name(each) for each in chosen if ".".join(each.path) in named]
-            found[", ".join(parts)] = chosen
+            name = ", ".join(parts)
+            if name in found:
+                raise SettingError(f"two conditions are called {name!r}; folders need names that tell them apart")
+            found[name] = chosen
         return found
 
     def cells(self) -> list[Cell]:
@@ -200,8 +203,9 @@ def is_record(file: Path) -> bool:
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """`settings` with values that were chosen for some of them."""
-    return (*settings, *(Setting(tuple(key.split(".")), value, f"--tune {key}") for key, value in values.items()))
+    """`settings` with values that were chosen for some of them, a method before its options."""
+    chosen = [Setting(tuple(key.split(".")), value, f"--tune {key}") for key, value in values.items()]
+    return (*settings, *sorted(chosen, key=lambda setting: len(setting.path)))
 
 
 def digest(experiment: Experiment, *more: Any) -> str:
@@ -212,7 +216,8 @@ def digest(experiment: Experiment, *more: Any) -> str:
 
 def slug(name: str) -> str:
     """`name` as a part of a file's name."""
-    return re.sub(r"[^\w.]+", "-", name).strip("-.").lower()[:60] or "x"
+    words = re.sub(r"[^\w.]+", "-", name).strip("-.").lower()
+    return words.encode()[:60].decode(errors="ignore") or "x"  # file systems count bytes
 
 
 def part_name(setting: Setting) -> str:

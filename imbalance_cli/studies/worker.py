@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +145,7 @@ class Worker:
                 cell = cell_of(task["condition"], task["method"], resolve(None, own)[0], own, seed)
                 (cell,) = located(study, [cell])
                 where = {"trial": len(trials) + 1, "trials": tuning.count}
-                trial = _scored(self._trial(study / cell.folder, own, where), tuning)
+                trial = _scored(self._trial(study / cell.folder, own, where, retry=task["retry"]), tuning)
                 trials.append({"folder": cell.folder, "values": values, **trial})
                 score: float | None = trial["score"]
                 return score
@@ -158,16 +158,16 @@ class Worker:
             choice = {"chosen": chosen["folder"], "values": chosen["values"], "trials": trials}
             runs.write_json(folder / CHOICE, choice)
 
-    def _trial(self, folder: Path, settings: Settings, where: dict[str, Any]) -> dict[str, Any]:
+    def _trial(self, folder: Path, settings: Settings, where: dict[str, Any], *, retry: bool) -> dict[str, Any]:
         """What the run in `folder` reaches on its validation images; the test images stay unseen."""
         began = time.monotonic()
         with _locked(folder, self._notice):
-            if TRIAL in runs.entries(folder):
-                found: dict[str, Any] = runs.read_json(folder / TRIAL)
+            found = _read_trial(folder)
+            if found is not None and not (retry and found["validation"] is None):
                 return found
             try:
                 trial: dict[str, Any] = {"validation": self._validated(folder, settings, where)}
-            except DivergedError as error:
+            except (DivergedError, MemoryShortage) as error:
                 trial = {"validation": None, "failed": str(error)}
             trial["seconds"] = round(time.monotonic() - began, 2)
             runs.write_json(folder / TRIAL, trial)
@@ -193,6 +193,15 @@ class Worker:
             checkpoint, images = checkpoints.load(folder / runs.CHECKPOINT), held_out
         scores, _ = evaluate(checkpoint, images, device=checkpoint.config["device"])
         return scores
+
+
+def _read_trial(folder: Path) -> dict[str, Any] | None:
+    """What a trial in `folder` reached before; None if there was none or its file is damaged."""
+    with suppress(CheckpointError):
+        value = runs.read_json(folder / TRIAL)
+        if isinstance(value, dict) and {"validation", "seconds"} <= value.keys():
+            return value
+    return None
 
 
 def _scored(trial: Mapping[str, Any], tuning: Tuning) -> dict[str, Any]:
