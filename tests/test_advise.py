@@ -240,11 +240,48 @@ class TestRules:
         for number in re.findall(r"\d+\.\d+(?: ± \d+\.\d+)?", rule.text + rule.reason):
             assert number in measured, number
 
+    def test_what_was_measured_is_said_of_the_pair_and_the_networks_it_was_measured_on(self):
+        for rule in ("threshold", "hard", "inverse-weights", "focal", "logit-adjustment"):
+            said = next(each for each in RULES if each.name == rule)
+            assert all(word in said.reason for word in ("airplane : automobile", "`cnn`", "`tutorial`")), rule
+            assert "airplane-automobile.md" in said.source and "classroom.md" in said.source
+
+    @pytest.mark.parametrize("rule", ["two-classes", "train-and-test"])
+    def test_only_folders_and_csv_files_with_copies_are_refused(self, rule):
+        copies = {"in_two_classes": Found(1, ("a", "b")), "in_train_and_test": Found(1, ("a", "b"))}
+        assert "accepts it with --allow-leak" in text_of(found := of_counts(500, 50, **copies), rule)
+        assert "refuses" not in text_of(replace(found, built_in=True), rule)
+
+    def test_accuracy_of_a_hundred_uneven_classes_is_no_trap(self):
+        found = of_counts(*[100] * 100)
+        assert "accuracy" not in fired(replace(found, test=(14, *[10] * 99)))
+        assert "accuracy" in fired(replace(found, test=(16, *[10] * 99)))  # 16 of 1006 > 1.5 of 100
+
+    def test_with_more_than_two_classes_no_one_class_model_and_no_recipe_without_its_limit(self):
+        pair, several = of_counts(1200, 9), of_counts(1200, 600, 9)
+        assert "collect" in fired(pair) and "collect-or-leave-out" not in fired(pair)
+        assert "collect-or-leave-out" in fired(several) and "collect" not in fired(several)
+        assert "on two classes, not 3" in text_of(several, "few") and "not 2" not in text_of(pair, "few")
+
+    def test_one_image_is_said_in_the_singular(self):
+        found = replace(of_counts(1200, 1), test=(100, 1))
+        assert "Look at the one image of class1." in text_of(found, "labels")
+        assert "1 training image is too few" in text_of(found, "collect")
+        assert "1 image is soon" in text_of(found, "few")
+        assert "only: 1 test image." in text_of(found, "wide")
+
+    def test_a_class_without_images_is_said_to_be_one(self):
+        untrained = fired(of_counts(1200, 0))
+        assert "untrained" in untrained and not untrained & {"collect", "labels", "few"}
+        found = replace(of_counts(1200, 300, 12), test=(50, 0, 0))
+        assert "nothing of class1, class2: there are no test images" in text_of(found, "untested")
+        assert not fired(found) & {"wide", "narrow"}
+
     def test_names_are_unique(self):
         assert len({rule.name for rule in RULES}) == len(RULES)
 
 
-counts = st.integers(1, 6000)
+counts = st.integers(0, 6000)
 auroc = st.none() | st.floats(0, 1)
 found_images = st.builds(Found, st.integers(0, 3), st.just(("one", "two")))
 
@@ -252,7 +289,7 @@ found_images = st.builds(Found, st.integers(0, 3), st.just(("one", "two")))
 @st.composite
 def any_facts(draw: st.DrawFn) -> Facts:
     classes = draw(st.integers(2, 12))
-    several = st.lists(counts, min_size=classes, max_size=classes).map(tuple)
+    several = st.lists(counts, min_size=classes, max_size=classes).filter(any).map(tuple)
     return Facts(
         dataset="photos",
         built_in=draw(st.booleans()),
@@ -389,6 +426,16 @@ class TestCommand:
         stdout = imbalance("advise", folder, "--data-dir", tmp_path).stdout
         assert "Images that occur twice: 1 in two classes, 1 in training and test." in " ".join(stdout.split())
         assert "allow_leak" not in stdout
+
+    @pytest.mark.parametrize("empty", ["train", "test"])
+    def test_a_class_without_images_is_accepted_on_demand_and_in_the_study(self, tmp_path, empty):
+        train, test = {"a": 30, "b": 12}, {"a": 5, "b": 5}
+        (train if empty == "train" else test)["b"] = 0
+        asked = ("advise", make_folder(tmp_path / "photos", train, test), "--data-dir", tmp_path, "--json")
+        assert "--allow-empty" in complaint(*asked, exit_code=3)
+        value = json.loads(imbalance(*asked, "--allow-empty").stdout)
+        assert {"untrained", "untested"} & {row["id"] for row in value["advice"]} == {f"un{empty}ed"}
+        assert value["study"]["base"]["data"]["allow_empty"] is True
 
     @pytest.mark.parametrize(
         ("args", "exit_code", "says"),

@@ -230,6 +230,14 @@ class TestEveryKindOfRun:
         links = {address.removeprefix("#") for address in outline.addresses if address.startswith("#")}
         assert links <= set(outline.ids)
 
+    def test_of_a_session_that_noted_no_versions(self, two_classes: Path, tmp_path: Path) -> None:
+        run = shutil.copytree(two_classes, tmp_path / "run")
+        sessions = json.loads((run / runs.ENVIRONMENT).read_text())
+        versions = sessions[-1].pop("versions")
+        (run / runs.ENVIRONMENT).write_text(json.dumps(sessions))
+        words = Outline(page_of(run)).words
+        assert sessions[-1]["platform"] in words and f"torch {versions['torch']}" not in words
+
 
 class TestTheCommand:
     def test_writes_the_page_beside_the_run_and_prints_its_path(self, two_classes: Path, tmp_path: Path) -> None:
@@ -244,6 +252,12 @@ class TestTheCommand:
     def test_writes_where_it_is_told(self, finished_run: Path, tmp_path: Path) -> None:
         imbalance("report", finished_run, "--output", tmp_path / "a.html", "--quiet")
         assert {path.name for path in tmp_path.iterdir()} == {"a.html"}
+
+    @pytest.mark.parametrize("name", [runs.RESULTS, runs.CONFIG, runs.PREDICTIONS])
+    def test_a_file_of_the_run_means_the_run(self, two_classes: Path, tmp_path: Path, name: str) -> None:
+        run = shutil.copytree(two_classes, tmp_path / "run")
+        result = imbalance("report", run / name, "--quiet")
+        assert result.stdout.strip() == str(run / "report.html")
 
     def test_refuses_what_is_no_run(self, tmp_path: Path) -> None:
         assert "does not exist" in complaint("report", tmp_path / "none", exit_code=4)
@@ -294,8 +308,21 @@ class TestTheThresholds:
         assert common["each"] == 3 and len(common["values"]) == pytest.approx(250_000 / 3, abs=1)
         assert rare == {"each": 1, "values": []}
 
+    def test_the_slider_of_a_confident_model_reaches_all_its_scores_and_points(self) -> None:
+        scores = np.array([-900.0, -25.0, 18.0, 17.0, 40.0])
+        panel = threshold_panel(self.IS_RARE, scores, {"argmax": 0.0, "validation": 17.5}, ties_found=True)
+        common, rare = (np.array(each["values"]) for each in panel["scores"])
+        for end, share in (("low", 1), ("high", 0)):
+            assert [np.mean(common >= panel[end]), np.mean(rare >= panel[end])] == [share, share]
+        (row,) = [row for row in panel["rows"] if row["name"] == "validation"]
+        (point,) = [point for point in panel["points"] if point["name"] == "validation"]
+        assert panel["low"] < point["at"] < panel["high"], "a slider stops at its ends"
+        assert 0 < point["place"] < 100
+        assert [row["found"], row["alarms"]] == [np.sum(rare >= point["at"]), np.sum(common >= point["at"])] == [1, 1]
+
     def test_log_odds_and_probabilities_are_each_others_inverse(self) -> None:
         assert probability(logit(0.01)) == pytest.approx(0.01)
+        assert [probability(-900), probability(900)] == [0, 1]
 
 
 class TestFigures:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import PROGRAM, Browser, browser
+from command_line import complaint, imbalance
 from small_studies import CONDITIONS, METHODS, comparison
 
 from imbalance_cli.errors import CheckpointError, DamageError
@@ -226,9 +227,42 @@ class TestTheFolder:
         with pytest.raises(CheckpointError, match="holds no comparison.json; make it by: imbalance compare"):
             study_page(tmp_path)
 
+    def test_a_comparison_of_before_machines_were_noted_has_its_page(self, tmp_path: Path) -> None:
+        made = comparison(**ONE_OF_EVERYTHING)
+        del made["machines"]
+        (tmp_path / "comparison.json").write_text(json.dumps(made))
+        assert "run on" not in Page(study_page(tmp_path)).text
+
+    @pytest.mark.parametrize("name", ["", "study.yaml", "comparison.json"])
+    def test_a_file_of_the_study_means_the_study(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "study.yaml").write_text(STUDY)
+        line = complaint("report", tmp_path / name, exit_code=4)
+        assert line.endswith(f"holds no comparison.json; make it by: imbalance compare {tmp_path / 'study.yaml'}")
+        (tmp_path / "comparison.json").write_text(json.dumps(comparison(**ONE_OF_EVERYTHING)))
+        assert imbalance("report", tmp_path / name, "-q").stdout.strip() == str(tmp_path / "report.html")
+
     @pytest.mark.parametrize(
-        "text", ["[]", "{", '{"title": "a"}', json.dumps(comparison(**ONE_OF_EVERYTHING) | {"metric": "x"})]
+        "changes",
+        [
+            *({"metric": metric} for metric in ("x", ["auroc"])),
+            *({"conditions": conditions} for conditions in ([], {}, None, [{}], ["a"], [{"name": "a", "rows": []}])),
+            {"seeds": None},
+            {"confidence": "high"},
+            {"methods": 3},
+            {"data": {}},
+        ],
+        ids=str,
     )
+    def test_an_old_or_edited_comparison_is_to_be_made_again(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        (tmp_path / "comparison.json").write_text(json.dumps(comparison(**ONE_OF_EVERYTHING) | changes))
+        line = complaint("report", tmp_path, exit_code=4)
+        assert line == (
+            f"{tmp_path / 'comparison.json'} is not what imbalance compare writes; "
+            f"make it again by: imbalance compare {tmp_path / 'study.yaml'}"
+        )
+        assert not (tmp_path / "report.html").exists()
+
+    @pytest.mark.parametrize("text", ["[]", "{", "{}", '{"title": "a"}'])
     def test_a_file_that_is_no_comparison_is_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "comparison.json").write_text(text)
         with pytest.raises(DamageError, match="comparison.json"):

@@ -17,6 +17,11 @@ from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.studies.reading import Flags, read_study
 from imbalance_cli.studies.study import STUDY
 
+REFUSED = (
+    "; training on a folder or CSV file refuses such data, and so does the study, but `imbalance train` accepts it "
+    "with --allow-leak"
+)
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -99,9 +104,15 @@ def words(facts: Facts) -> dict[str, str]:
         "rarest": facts.classes[facts.rarest],
         "commonest": facts.classes[facts.train.index(largest)],
         "commonest_tested": facts.classes[facts.test.index(max(facts.test))],
+        "untested": ", ".join(name for name, count in zip(facts.classes, facts.test, strict=True) if not count),
         "fewest": f"{facts.fewest:,}",
+        "every_rare": "the one image" if facts.fewest == 1 else f"all {facts.fewest:,} images",
+        "rare_images_are": _number(facts.fewest, "image is", "images are"),
+        "training_images_are": _number(facts.fewest, "training image is", "training images are"),
+        "found_on_two": " on two classes, not " + str(len(facts.classes)) if len(facts.classes) > 2 else "",
+        "refused": "" if facts.built_in else REFUSED,
         "most": f"{largest:,}",
-        "images": f"{sum(facts.train):,}",
+        "images_are": _number(sum(facts.train), "image is", "images are"),
         "classes": str(len(facts.classes)),
         "one_share": f"{1 / facts.fewest:.0%}" if facts.fewest else "all",
         "image_size": str(facts.image_size),
@@ -116,7 +127,7 @@ def words(facts: Facts) -> dict[str, str]:
         "held_words": _number(held, f"validation image of {_least(facts)}", f"validation images of {_least(facts)}"),
         "held_width": f"{half_width(held) * 100:.0f}",
         "needed": str(FEWEST_FOR_THRESHOLD),
-        "tested": f"{tested:,}",
+        "test_images": _number(tested, "test image", "test images"),
         "width": f"{half_width(tested) * 100:.0f}",
         "trivial": f"{facts.trivial_accuracy:.1%}",
         "test_most": f"{max(facts.test):,}",

@@ -30,7 +30,8 @@ def advice_report(
 ) -> tuple[RenderableType, dict[str, Any]]:
     """All that there is to say of the data, and the same as plain data.
 
-    times: as `times_of` makes them; study: the proposed one, `text` its file, which is in `written` if it is anywhere.
+    times: as `study_times` makes them; study: the proposed one, `text` its file, which is in `written` if it is
+    anywhere.
     """
     parts: list[RenderableType] = [_counts(facts), *(_Item(line) for line in _facts(facts))]
     for section, heading in SECTIONS.items():

@@ -20,6 +20,7 @@ BATCH, EPOCHS, MOST_EPOCHS = 128, 30, 300
 
 MEASURED = "benchmarks/results/airplane-automobile.md"
 UNHELD = "benchmarks/results/airplane-automobile-no-validation.md"
+SMALLER = "benchmarks/results/classroom.md"
 
 SECTIONS = {
     "before": "Before training",
@@ -59,7 +60,16 @@ def smallest_held(facts: Facts) -> int:
 
 
 def _few(facts: Facts) -> bool:
-    return _imbalanced(facts) and facts.fewest < FEW
+    return _imbalanced(facts) and 0 < facts.fewest < FEW
+
+
+def _too_few(facts: Facts) -> bool:
+    return _imbalanced(facts) and 0 < facts.fewest < ONE_CLASS
+
+
+def _accuracy_misleads(facts: Facts) -> bool:
+    """Whether the trivial answer gets clearly more than guessing would."""
+    return facts.trivial_accuracy > 1.5 / len(facts.classes)
 
 
 def _is_grey(facts: Facts) -> bool:
@@ -90,14 +100,14 @@ RULES = (
         "two-classes", "before", "two-classes",
         lambda facts: facts.in_two_classes.count > 0,
         "Remove one of each two: {two_classes} in two classes, such as {two_classes_example}.",
-        "One of the two labels is wrong, so no model is right about both. Training, so the study, refuses such data.",
+        "One of the two labels is wrong, so no model is right about both{refused}.",
         "Northcutt et al., 2021",
     ),
     Rule(
         "train-and-test", "before", "train-and-test",
         lambda facts: facts.in_train_and_test.count > 0,
         "Remove from training what is in test too: {train_and_test}, such as {train_and_test_example}.",
-        "Of these the test measures what was learnt by heart. Training, so the study, refuses such data.",
+        "Of these the test measures what was learnt by heart{refused}.",
         "Barz and Denzler, 2020",
     ),
     Rule(
@@ -131,16 +141,30 @@ RULES = (
     Rule(
         "labels", "before", "labels",
         lambda facts: _few(facts) and not facts.built_in,
-        "Look at all {fewest} images of {rarest}.",
+        "Look at {every_rare} of {rarest}.",
         "Nothing here looks for wrong labels, and one of them is {one_share} of the class.",
         "Northcutt et al., 2021",
     ),
     Rule(
+        "untrained", "before", "collect",
+        lambda facts: facts.fewest == 0,
+        "Find images of {rarest}, or leave it out: there are none to train on.",
+        "A model cannot learn a class that it is never shown, whatever the loss.",
+        "their counts",
+    ),
+    Rule(
         "collect", "before", "collect",
-        lambda facts: _imbalanced(facts) and facts.fewest < ONE_CLASS,
-        "Collect more of {rarest}: {fewest} training images are too few to learn what its images share.",
+        lambda facts: _too_few(facts) and len(facts.classes) == 2,
+        "Collect more of {rarest}: {training_images_are} too few to learn what its images share.",
         "Until then a model of {commonest} alone, telling what is unlike it, may serve better; imbalance trains none.",
         "Ruff et al., 2021",
+    ),
+    Rule(
+        "collect-or-leave-out", "before", "collect",
+        lambda facts: _too_few(facts) and len(facts.classes) > 2,
+        "Collect more of {rarest}, or leave it out: {training_images_are} too few to learn what its images share.",
+        "Telling a class by so few takes what was learnt on many others; imbalance has no such few-shot learning.",
+        "Wang et al., 2020",
     ),
     # --- what to try
     Rule(
@@ -163,9 +187,9 @@ RULES = (
         "logit-adjustment", "first", "prior",
         _imbalanced,
         "Train with logit adjustment, and plain cross-entropy beside it to see what that changes.",
-        "At argmax it reached 85.9% balanced accuracy where cross-entropy reached 51.6%, and ranked best "
-        "(AUROC 0.943), with 4500 : 40 training images.",
-        f"Menon et al., 2021; here: {MEASURED}",
+        "On airplane : automobile at 4500 : 40 the `cnn` with it reached 85.9% balanced accuracy at argmax, 51.6% with "
+        "cross-entropy. The smaller `tutorial` was best with it, or not told from the best, at ratios below 1.",
+        f"Menon et al., 2021; here: {MEASURED}; {SMALLER}",
         lambda _: {
             "methods": {
                 "cross-entropy": {"loss": "cross_entropy"},
@@ -177,7 +201,8 @@ RULES = (
         "few", "first", "recipe",
         lambda facts: _few(facts) and not _is_grey(facts),
         "Then with the rare class drawn more (power 0.25), mixup, strong augmentation and averaged weights.",
-        "{fewest} images are soon learnt by heart; this did best here, found on two classes with 5000 : 50 images.",
+        "{rare_images_are} soon learnt by heart; this did best here{found_on_two}, at 5000 : 50 images. 120 epochs did "
+        "better than 30.",
         "here: configs/recipes/best.yaml",
         lambda _: {"methods": {"logit adjustment + mixup": _recipe("affine", "colour", "cutout")}},
     ),
@@ -185,8 +210,8 @@ RULES = (
         "few-grey", "first", "recipe",
         lambda facts: _few(facts) and _is_grey(facts),
         "Then with the rare class drawn more (power 0.25), mixup, shifts, cutout and averaged weights.",
-        "{fewest} images are soon learnt by heart; this did best here, found on colour images, so without its colour "
-        "changes, which would tint grey ones.",
+        "{rare_images_are} soon learnt by heart; this did best here{found_on_two}, on colour images, so without its "
+        "colour changes, which would tint grey ones. 120 epochs did better than 30.",
         "here: configs/recipes/best.yaml",
         lambda _: {"methods": {"logit adjustment + mixup": _recipe("affine", "cutout")}},
     ),
@@ -194,9 +219,9 @@ RULES = (
         "many-classes", "first", "margins",
         lambda facts: _imbalanced(facts) and len(facts.classes) >= MANY_CLASSES,
         "With {classes} classes also LDAM-DRW: margins by class, weights for the last fifth.",
-        "On long-tailed CIFAR-10 (100 : 1) the paper has 77.0% against 70.4% of cross-entropy; logit adjustment, "
-        "which is balanced softmax too, is as good.",
-        "Cao et al., 2019; Ren et al., 2020",
+        "On long-tailed CIFAR-10 (100 : 1) the paper has 77.0% against 70.4% of cross-entropy; balanced "
+        "softmax, which is logit adjustment, had 77.5% in another comparison.",
+        "Cao et al., 2019; Zhang et al., 2021, their own run",
         lambda _: {
             "methods": {
                 "LDAM-DRW": {
@@ -212,9 +237,9 @@ RULES = (
         "threshold", "first", "decision",
         lambda facts: _imbalanced(facts) and smallest_held(facts) >= STEADY,
         "Compare at the threshold from validation, for which {held} images of the smallest class are held out.",
-        "So every method is seen at its best: the losses rank much alike (AUROC 0.925 to 0.943), and where the "
-        "threshold lies decides the rest.",
-        f"here: {MEASURED}",
+        "So every method is seen at its best. On airplane : automobile at 4500 : 40 cross-entropy's balanced accuracy "
+        "rose by it from 51.6% to 84.5% with the `cnn`, and from 50.0% to 66.5% with the smaller `tutorial`.",
+        f"here: {MEASURED}; {SMALLER}",
         lambda _: {"point": "validation"},
     ),
     Rule(
@@ -236,7 +261,7 @@ RULES = (
         "more-epochs", "first", "epochs",
         lambda facts: epochs_for(facts) > EPOCHS,
         "Train for {epochs} epochs.",
-        "{images} images are {steps} of {batch} an epoch: the default of 30 epochs would end long before the 1,000 "
+        "{images_are} {steps} of {batch} an epoch: the default of 30 epochs would end long before the 1,000 "
         "steps that the measured runs took.",
         f"here: {MEASURED}",
         lambda facts: {"base": {"epochs": epochs_for(facts)}},
@@ -274,9 +299,9 @@ RULES = (
         "hard", "then", "difficulty",
         lambda facts: facts.ranking is not None and facts.ranking < 0.7,
         "Expect more from more images of {rarest}, augmentation and better features than from the loss.",
-        "A linear model on thumbnails ranks it with AUROC {ranking} only, and losses rank much alike (AUROC 0.925 to "
-        "0.943 on another pair).",
-        f"this check; here: {MEASURED}",
+        "A linear model on thumbnails ranks it with AUROC {ranking} only. On airplane : automobile at 4500 : 40 the "
+        "losses had 0.903 to 0.943 with the `cnn`, and 0.670 to 0.836 with the smaller `tutorial`.",
+        f"this check; here: {MEASURED}; {SMALLER}",
     ),
     # --- what not to do
     Rule(
@@ -301,17 +326,19 @@ RULES = (
         "inverse-weights", "not", "weights-by-count",
         _imbalanced,
         "Not class weights 1 / count first.",
-        "Of all that was compared they ranked worst (AUROC 0.903 against 0.925 without), and a network that fits its "
-        "training images comes to ignore them.",
-        f"Byrd and Lipton, 2019; here: {MEASURED}",
+        "A network that fits its training images comes to ignore them. On airplane : automobile at 4500 : 40 the `cnn` "
+        "ranked worst with them (AUROC 0.903, without 0.925). The smaller `tutorial` did not, but at argmax logit "
+        "adjustment was best, or not told from the best, at every ratio below 1.",
+        f"Byrd and Lipton, 2019; here: {MEASURED}; {SMALLER}",
         discourages=(("class_weights", "inverse"),),
     ),
     Rule(
         "focal", "not", "focal",
         _imbalanced,
         "Not focal loss alone.",
-        "At argmax it reached 53.9% where cross-entropy reached 51.6%, and prior-corrected 85.8% against 84.7%.",
-        f"here: {MEASURED}",
+        "On airplane : automobile at 4500 : 40 the `cnn` with it reached 53.9% at argmax, 51.6% with cross-entropy and "
+        "85.9% with logit adjustment. With the smaller `tutorial` it was above cross-entropy at no ratio below 1.",
+        f"here: {MEASURED}; {SMALLER}",
         discourages=(("loss", "focal"),),
     ),
     Rule(
@@ -323,7 +350,7 @@ RULES = (
     ),
     Rule(
         "accuracy", "not", "accuracy",
-        lambda facts: facts.test_ratio < BALANCED,
+        _accuracy_misleads,
         "Do not read accuracy.",
         "Always answering {commonest_tested} scores {trivial} on these test images.",
         "their counts: {test_most} of {test_all}",
@@ -337,16 +364,23 @@ RULES = (
         "Saerens et al., 2002",
     ),
     Rule(
+        "untested", "limits", "no-test",
+        lambda facts: min(facts.test) == 0,
+        "The numbers will say nothing of {untested}: there are no test images of it.",
+        "A class without test images has no recall, and balanced accuracy is the mean over the others.",
+        "their counts",
+    ),
+    Rule(
         "wide", "limits", "test",
-        lambda facts: half_width(facts.tested) > 0.1,
-        "A recall of {rarest} will be known to within {width} points only: {tested} test images.",
-        "Smaller differences between methods cannot be told on these images, whatever the number of seeds.",
+        lambda facts: facts.tested > 0 and half_width(facts.tested) > 0.1,
+        "A recall of {rarest} will be known to within {width} points only: {test_images}.",
+        "A difference of that size may not hold on other images, whatever the number of seeds.",
         "Wilson, 1927",
     ),
     Rule(
         "narrow", "limits", "test",
         lambda facts: half_width(facts.tested) <= 0.1,
-        "A recall of {rarest} will be known to within {width} points: {tested} test images.",
+        "A recall of {rarest} will be known to within {width} points: {test_images}.",
         "That is half the 95% interval at its widest.",
         "Wilson, 1927",
     ),

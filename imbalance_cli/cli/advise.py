@@ -18,6 +18,7 @@ def advise(
     image_size: Annotated[int | None, typer.Option(help="Folders: the side that images are scaled to.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Folders: list unreadable images and go on.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the study to this file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -41,6 +42,7 @@ def advise(
         ("--image-size", ("data", "image_size"), image_size),
         ("--data-dir", ("data", "data_dir"), data_dir and str(data_dir)),
         ("--skip-bad", ("data", "skip_bad"), skip_bad or None),
+        ("--allow-empty", ("data", "allow_empty"), allow_empty or None),
         ("advise", ("data", "allow_leak"), True),  # what occurs twice is a finding here, no error
     ]
     experiment, _ = resolve(None, [Setting(path, value, flag) for flag, path, value in flags if value is not None])

@@ -8,7 +8,7 @@ import typer
 
 def report(
     place: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_STUDY", help="The folder of a finished run or study, or a checkpoint.")
+        Path, typer.Argument(metavar="RUN_OR_STUDY", help="The folder of a finished run or study, or a file in it.")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page; by default report.html in that folder.")
@@ -28,18 +28,21 @@ def report(
     from imbalance_cli.cli.output import Output
     from imbalance_cli.errors import CheckpointError
     from imbalance_cli.files import refuse_existing, require_places, write_file
+    from imbalance_cli.pages.study import COMPARISON, study_page
+    from imbalance_cli.studies.study import STUDY
 
     out = Output(as_json=as_json, quiet=quiet)
+    known = {COMPARISON, STUDY, *runs.FILES}
+    if place.name in known and place.suffix != ".pt" and not place.is_dir():  # a checkpoint may lie anywhere
+        place = place.parent
     folder = place if place.is_dir() else place.parent
     path = output or folder / "report.html"
-    is_study = "comparison.json" in runs.entries(place)
+    is_study = not runs.entries(place).isdisjoint({COMPARISON, STUDY})
     if not is_study and not place.exists():
         raise CheckpointError(f"{place} does not exist; give the folder of a finished run or study")
     refuse_existing(path, overwrite=overwrite)
     require_places(path)
     if is_study:
-        from imbalance_cli.pages.study import study_page
-
         page = study_page(place)
     else:
         from imbalance_cli.pages.run import run_page

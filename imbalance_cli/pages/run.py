@@ -301,7 +301,7 @@ def _environment(sessions: Sequence[Mapping[str, Any]], results: Mapping[str, An
     last = sessions[-1]
     seconds = [session["seconds"] for session in sessions if "seconds" in session]
     values = {
-        "versions": ", ".join(f"{name} {number}" for name, number in last["versions"].items()),
+        "versions": ", ".join(f"{name} {number}" for name, number in last.get("versions", {}).items()) or None,
         "Python": last.get("python"),
         "system": last.get("platform"),
         "processor": last.get("processor"),

@@ -19,7 +19,6 @@ TICKS = (
 COSTS = (10, 1)  # of a miss and of a false alarm, before the reader says otherwise
 MOST_SCORES = 100_000  # embedded of each class; of more, every second, third ...
 _BINS = 72
-_WIDEST = 16.0  # log-odds; scores beyond are drawn at the ends
 _CLOSEST = 0.11  # of the width, from one tick to the next: room for its number on a phone
 
 
@@ -33,7 +32,7 @@ def threshold_panel(
     slider: at one everything is found, at the other nothing.
     """
     everything = np.concatenate([scores, [*points.values()]]) if len(points) else scores
-    low, high = np.clip([everything.min(), everything.max()], -_WIDEST, _WIDEST).tolist()
+    low, high = float(everything.min()), float(everything.max())
     room = max(0.05, 0.04 * (high - low))  # so that the ends are thresholds that find all and nothing
     low, high = low - room, high + room
     rows = {name: _row(is_minority, scores, at, name, ties_found) for name, at in points.items()}
@@ -62,7 +61,7 @@ def logit(probability: float) -> float:
 
 
 def probability(log_odds: float) -> float:
-    return float(1 / (1 + np.exp(-log_odds)))
+    return float(np.exp(-np.logaddexp(0, -log_odds)))  # also where exp(-log_odds) would overflow
 
 
 def _decisions(row: Mapping[str, Any]) -> tuple[int, int]:
@@ -71,7 +70,7 @@ def _decisions(row: Mapping[str, Any]) -> tuple[int, int]:
 
 def _place(at: float, low: float, high: float) -> float:
     """How far from the left, in per cent."""
-    return round(100 * float(np.clip((at - low) / (high - low), 0, 1)), 3)
+    return round(100 * (at - low) / (high - low), 3)
 
 
 def _ticks(low: float, high: float) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ def _histogram(is_minority: NDArray[np.bool_], scores: Floats, low: float, high:
     edges = np.linspace(low, high, _BINS + 1)
     shares = []
     for kind in (False, True):
-        counts, _ = np.histogram(np.clip(scores[is_minority == kind], low, high), edges)
+        counts, _ = np.histogram(scores[is_minority == kind], edges)
         shares.append(counts / max(1, counts.sum()))
     highest = max(1e-12, float(np.max(shares)))
     return [outline(share / highest) for share in shares]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import UndefinedError
+
 from imbalance_cli.config import DEFAULT_NAMES, EVERY_REGISTRY
 from imbalance_cli.errors import CheckpointError, DamageError, UserError
 from imbalance_cli.files import read_file
@@ -28,8 +30,8 @@ Condition = Mapping[str, Any]  # of a comparison
 COMPARISON = "comparison.json"
 NAMED_CLASSES = 12  # of more, how many there are
 
-_PARTS = {"title", "metric", "point", "baseline", "confidence", "test", "seeds", "methods", "data", "conditions"}
-_PARTS |= {"failed", "missing"}
+# What comes of a comparison that an older version wrote, or that was edited: something is not there or of another kind.
+_UNLIKE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, UndefinedError)
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,14 @@ class Sweep:
 
 def study_page(folder: Path) -> str:
     """The HTML page on the study in `folder`, made of its comparison.json and study.yaml. Raises CheckpointError."""
-    path = folder / COMPARISON
+    path, command = folder / COMPARISON, _command(folder / STUDY)
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder} holds no {COMPARISON}; make it by: imbalance compare {shlex.quote(str(folder / STUDY))}"
-        )
+        raise CheckpointError(f"{folder} holds no {COMPARISON}; make it by: {command}")
     comparison = read_json(path)
-    if not isinstance(comparison, dict) or not comparison.keys() >= _PARTS or comparison["metric"] not in METRICS:
-        raise DamageError(f"{path} is not what imbalance compare writes; make it again by that")
-    return page_of(comparison, _study_text(folder), folder / STUDY)
+    try:
+        return page_of(comparison, _study_text(folder), folder / STUDY)
+    except _UNLIKE as error:
+        raise DamageError(f"{path} is not what imbalance compare writes; make it again by: {command}") from error
 
 
 def page_of(comparison: Comparison, study: str | None, place: Path) -> str:
@@ -79,7 +80,7 @@ def page_of(comparison: Comparison, study: str | None, place: Path) -> str:
         methods=_in_words(study, comparison["methods"]),
         hardest=_hardest(comparison),
         study=study,
-        command=f"imbalance compare {shlex.quote(str(place))}",
+        command=_command(place),
         number=lambda value: "–" if value is None else metric.number(value),
         signed=lambda value: signed(metric, value),
         interval=_interval,
@@ -87,6 +88,11 @@ def page_of(comparison: Comparison, study: str | None, place: Path) -> str:
         p_words=lambda p: "–" if p is None else p_words(p).removeprefix("p ").removeprefix("= "),
         time_unit=study_curves.time_unit,
     )
+
+
+def _command(study: Path) -> str:
+    """What makes a comparison of the study in the file `study`."""
+    return f"imbalance compare {shlex.quote(str(study))}"
 
 
 def sweeps(conditions: Sequence[Condition]) -> list[Sweep]:
@@ -212,8 +218,8 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
             least, most = min(row[name] for row in rows), max(row[name] for row in rows)
             yield name, f"{least:,}" if least == most else f"{least:,} to {most:,}"
     yield "test", comparison["test"]
-    if comparison["machines"]:
-        yield "run on", "; ".join(comparison["machines"])
+    if machines := comparison.get("machines", []):  # which older versions did not note
+        yield "run on", "; ".join(machines)
 
 
 def _hardest(comparison: Comparison) -> dict[str, Any] | None:
