@@ -356,7 +356,8 @@ class TestRuns:
         forget()
         stored = json.loads((folder / "results.json").read_text())
         value = json.loads(imbalance("evaluate", folder, "-q", "--json").stdout)
-        assert {key: value[key] for key in stored} == stored and not Path("ran").exists()
+        assert value["confusion_matrix"] == stored["confusion_matrix"] and value["auroc"] == stored["auroc"]
+        assert not Path("ran").exists()
 
     def test_a_checkpoint_runs_no_file_even_if_it_matches(self, run, mine):
         folder = complete(run).folder
