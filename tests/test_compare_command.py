@@ -381,7 +381,9 @@ class TestMistakes:
 
 
 def sessions() -> dict[str, int]:
-    return {name: len(runs.read_sessions(path)) for name, path in cells().items()}
+    """How many sessions each run has had that began."""
+    begun = {name: path for name, path in cells().items() if (path / runs.ENVIRONMENT).exists()}
+    return {name: len(runs.read_sessions(path)) for name, path in begun.items()}
 
 
 def started(*args: object, until: str) -> "subprocess.Popen[str]":
