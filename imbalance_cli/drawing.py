@@ -125,3 +125,9 @@ def new_figure(width: float, height: float) -> Figure:
 def line_look(index: int) -> dict[str, Any]:
     """Colour and dashes of line `index`; both change from line to line."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
+
+
+def short_name(name: str, limit: int = 28) -> str:
+    """`name` as a figure can show it: printable, and cut in the middle when long."""
+    name = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[1 - limit // 2 :]}"

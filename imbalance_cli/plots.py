@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, shared_look
+from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, shared_look, short_name
 from imbalance_cli.metrics import calibration_error, class_score
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def confusion_matrix(matrix: Ints, class_names: Sequence[str]) -> Figure:
     numbers = classes <= 20
     totals = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
-    names = [_shown(name) for name in class_names]
+    names = [short_name(name) for name in class_names]
     longest = max(map(len, names)) * 0.075  # in inches, as all sizes here
     cell = float(np.clip(4 / classes, 0.58, 1.2)) if numbers else float(np.clip(10 / classes, 0.1, 0.3))
     side = min(cell * classes, 24)
@@ -125,7 +125,7 @@ def threshold_sweep(
     from sklearn.metrics import precision_recall_curve
     from sklearn.metrics import roc_curve as rates
 
-    name = _shown(class_name)
+    name = short_name(class_name)
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
     axes.set(xscale="logit", xlabel=f"threshold on the probability of {name}", ylim=(-0.02, 1.02))
@@ -213,7 +213,7 @@ def recall_bars(recalls: Floats, train_counts: Sequence[int], class_names: Seque
         text = "no images" if np.isnan(value) else f"{value:.0%}"
         left.text(np.nan_to_num(value) + 0.01, position, text, va="center", fontsize=size)
     left.set(xlim=(0, 1.12), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="recall", ylim=(len(order) - 0.4, -0.6))
-    left.set_yticks(rows, [_shown(class_names[i]) for i in order], fontsize=size)
+    left.set_yticks(rows, [short_name(class_names[i]) for i in order], fontsize=size)
     right.barh(rows, np.maximum(counts - 0.5, 0), left=0.5, color="grey")
     for position, count in enumerate(counts):
         right.text(max(count, 0.5) * 1.2, position, f"{count:,}", va="center", fontsize=size)
@@ -274,7 +274,7 @@ def _draw_recalls(axes: Axes, epochs: Sequence[int], recalls: Floats, class_name
         return
     many = len(class_names) > MOST_CURVES
     for index in np.flatnonzero(known.any(axis=0)).tolist():
-        look = line_look(index) | {"label": _shown(class_names[index])}
+        look = line_look(index) | {"label": short_name(class_names[index])}
         if many:
             look = {"color": "grey", "linewidth": 0.5}
         axes.plot(epochs, recalls[:, index], marker=marker, markersize=3, **look)
@@ -300,7 +300,7 @@ def missed_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
         axes.spines[:].set_visible(False)
     for axes, (image, caption) in zip(grid, zip(images, captions, strict=True), strict=False):
         axes.imshow(image.transpose(1, 2, 0))
-        axes.set_xlabel("\n".join(_shown(line, 20) for line in caption.split("\n")), fontsize=7)
+        axes.set_xlabel("\n".join(short_name(line, 20) for line in caption.split("\n")), fontsize=7)
     title = f"{len(images)} missed images, most confident mistake first" if len(images) else "No missed images"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
@@ -316,7 +316,7 @@ def subset_preview(images: Sequence[NDArray[np.uint8]], class_names: Sequence[st
     blocks = -(-len(images) // 25)
     rows = -(-len(images) // blocks)
     size = 0.55 if blocks == 1 else 0.4  # inches
-    labels = [f"{_shown(name)}  {count:,}" for name, count in zip(class_names, counts, strict=True)]
+    labels = [f"{short_name(name)}  {count:,}" for name, count in zip(class_names, counts, strict=True)]
     longest = max(map(len, labels)) * 0.08
     figure = new_figure((columns * size + longest + 0.2) * blocks, max(rows * size, 1) + 0.4)
     for block, axes in enumerate(figure.subplots(1, blocks, squeeze=False).ravel()):
@@ -350,7 +350,7 @@ def _rarest_first(
     order = sorted(range(classes), key=lambda i: (train_counts[i], -i))
     for position, i in enumerate(order[:1] if classes == 2 else order[:MOST_CURVES]):
         look = {**line_look(position), "linewidth": 2.4 if position == 0 else 1.1}
-        yield _shown(class_names[i]), labels == i, class_score(logits, i), look
+        yield short_name(class_names[i]), labels == i, class_score(logits, i), look
 
 
 def _square_figure(what: str, class_names: Sequence[str]) -> tuple[Figure, Axes]:
@@ -366,12 +366,6 @@ def _square_figure(what: str, class_names: Sequence[str]) -> tuple[Figure, Axes]
         whose = f"the {MOST_CURVES} rarest of {classes} classes"
     axes.set_title(f"{what} of {whose}")
     return figure, axes
-
-
-def _shown(name: str, limit: int = 28) -> str:
-    """`name` as a figure can show it: printable, and cut in the middle when long."""
-    name = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[1 - limit // 2 :]}"
 
 
 def _say(axes: Axes, text: str) -> None:

@@ -219,6 +219,7 @@ def _conclude(
     from imbalance_cli.files import write_file
     from imbalance_cli.studies import cell_runs, tables
     from imbalance_cli.studies.comparison import compare as compared
+    from imbalance_cli.studies.study import COMPARISON
 
     outcomes, failed = [], dict(carried.board.failed)
     missing = 0
@@ -252,7 +253,7 @@ def _conclude(
                 for cell, failure in failed.values()
             ],
         )
-        write_file(folder / "comparison.json", runs.as_json(value))
+        write_file(folder / COMPARISON, runs.as_json(value))
         write_file(folder / "comparison.md", tables.to_markdown(value))
         write_file(folder / "comparison.csv", tables.to_csv(value))
         write_file(folder / "comparison.tex", tables.to_latex(value))

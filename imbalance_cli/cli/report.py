@@ -28,8 +28,8 @@ def report(
     from imbalance_cli.cli.output import Output
     from imbalance_cli.errors import CheckpointError
     from imbalance_cli.files import refuse_existing, require_places, write_file
-    from imbalance_cli.pages.study import COMPARISON, study_page
-    from imbalance_cli.studies.study import STUDY
+    from imbalance_cli.pages.study import study_page
+    from imbalance_cli.studies.study import COMPARISON, STUDY
 
     out = Output(as_json=as_json, quiet=quiet)
     known = {COMPARISON, STUDY, *runs.FILES}

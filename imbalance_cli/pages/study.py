@@ -19,7 +19,7 @@ from imbalance_cli.pages.study_plots import sentence, signed
 from imbalance_cli.runs import read_json
 from imbalance_cli.strict_yaml import parse_yaml
 from imbalance_cli.studies.scores import METRICS, POINTS, Metric, p_words
-from imbalance_cli.studies.study import STUDY
+from imbalance_cli.studies.study import COMPARISON, STUDY
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Comparison = Mapping[str, Any]
 Condition = Mapping[str, Any]  # of a comparison
 
-COMPARISON = "comparison.json"
 NAMED_CLASSES = 12  # of more, how many there are
 
 # What comes of a comparison that an older version wrote, or that was edited: something is not there or of another kind.

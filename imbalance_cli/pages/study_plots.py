@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_cli.drawing import COLOURS, PALE, new_figure, shared_look
+from imbalance_cli.drawing import COLOURS, PALE, new_figure, shared_look, short_name
 from imbalance_cli.errors import printable
 from imbalance_cli.studies.scores import METRICS, Metric, p_words
 
@@ -71,7 +71,7 @@ def differences(rows: Sequence[Row], baseline: str, metric: Metric) -> Figure:
     span = metric.highest - metric.lowest
     air = 0.06 * (max(seen) - min(seen)) or 0.02
     axes.set_xlim(max(min(seen) - air, -span), min(max(seen) + air, span))
-    axes.set_title(f"Difference to {_cut(baseline, 28)}, same seeds")
+    axes.set_title(f"Difference to {short_name(baseline, 28)}, same seeds")
     axes.set_xlabel("percentage points" if metric.percent else metric.words)
     times = 100 if metric.percent else 1
     axes.xaxis.set_major_formatter(lambda value, _: f"{value * times:+.4g}".replace("-", "−") if value else "0")
@@ -119,7 +119,7 @@ def recall_map(rows: Sequence[Row], class_names: Sequence[str], train_counts: Se
     recalls = np.array([[np.nan if value is None else value for value in row["recalls"]] for row in rows])[:, order]
     numbers = len(order) <= 12
     names = [wrapped(row["method"]) for row in rows]
-    labels = [f"{_cut(class_names[i], 18)}\n{train_counts[i]:,} images" for i in order]
+    labels = [f"{short_name(class_names[i], 18)}\n{train_counts[i]:,} images" for i in order]
     level = _longest(labels) * 0.068 * len(labels) < WIDTH - _longest(names) * 0.068
     above = 0.8 if level or not numbers else 0.6 + _longest(labels) * 0.068
     figure = new_figure(WIDTH, 0.33 * len(rows) + above)
@@ -159,7 +159,7 @@ def _row_figure(names: Sequence[str], above: float = 0) -> tuple[Figure, Axes]:
     axes.spines.left.set_visible(False)
     for position, name in enumerate(names):
         axes.axhline(position, color=PALE, linewidth=0.6, zorder=0)
-        axes.text(0, position - 0.44, _cut(name, 54), transform=axes.get_yaxis_transform(), va="center")
+        axes.text(0, position - 0.44, short_name(name, 54), transform=axes.get_yaxis_transform(), va="center")
     return figure, axes
 
 
@@ -215,12 +215,6 @@ def name_axis(axis: Axis, metric: Metric) -> None:
     """Name `axis` after the metric, and write its ticks as values of it."""
     axis.set_label_text(metric.words)
     axis.set_major_formatter((lambda value, _: f"{value * 100:.4g} %") if metric.percent else "{x:.4g}")
-
-
-def _cut(name: str, limit: int) -> str:
-    """`name` as a figure can show it: printable, and cut in the middle when long."""
-    name = printable(name)
-    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[1 - limit // 2 :]}"
 
 
 def wrapped(name: str) -> str:

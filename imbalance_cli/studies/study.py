@@ -19,7 +19,7 @@ from imbalance_cli.registry import is_own
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.studies.tuning import Tuning
 
-STUDY = "study.yaml"
+STUDY, COMPARISON = "study.yaml", "comparison.json"
 HEADING = "# A study, as resolved; `imbalance compare study.yaml` goes on with it.\n"
 
 Settings = tuple[Setting, ...]
