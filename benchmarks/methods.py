@@ -1,6 +1,6 @@
 """Time every loss against cross-entropy, every sampler against PyTorch's, every augmentation against torchvision's.
 
-    python benchmarks/methods.py            # a quarter of an hour
+    python benchmarks/methods.py            # ten minutes
     python benchmarks/methods.py --quick    # seconds, on small shapes, to see that it works
 
 A method and what it is compared with take turns in this one process, so that what else the machine does falls on both.
@@ -33,8 +33,6 @@ from imbalance_cli.methods.samplers import SAMPLERS, class_draws
 
 LIMIT = 1.3  # times cross-entropy, above which a loss needs a reason
 REASONS = {  # what a loss does to every logit for which cross-entropy has no counterpart
-    "class_balanced_focal": "a sigmoid and a logarithm of every logit, where cross-entropy has one logarithm a row",
-    "asymmetric": "a power of every class's probability: one exponential more",
     "equalization": "a random number for every logit",
     "auc_margin": "every value needs the class means over the batch first: the matrix is walked again for each step",
     "pairwise_hinge": "sorts the scores of every class over the batch: log n comparisons for every logit",

@@ -162,8 +162,9 @@ class Run:
             self.decide()
         self.save()
         scores, logits = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
+        data = {"dataset": prepared.experiment.data.dataset, "split": "test", "test_digest": prepared.test_digest}
         budget = {"epochs": trainer.progress.epoch, "steps": trainer.all_steps}
-        results = {"dataset": prepared.experiment.data.dataset, "split": "test"} | budget | scores
+        results = data | budget | scores
         test, names = prepared.test, prepared.train.class_names
         answers = predictions.as_csv(test.items, test.labels.numpy(), logits, names)
         write_file(self.folder / runs.PREDICTIONS, answers)

@@ -58,6 +58,7 @@ def _results(score: float, hard: float, classes: Sequence[str], *, validation: b
         "classes": list(classes),
         "minority": classes[-1],
         "n": 2000,
+        "test_digest": "8c5f",
         "auroc": min(score + 0.06, 0.999),
         "average_precision": score - 0.1,
         "ece": 1 - score,

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ def results(score: float, *, validation: bool = True, **more: object) -> dict:
         "classes": ["airplane", "automobile"],
         "minority": "automobile",
         "n": 2000,
+        "test_digest": "8c5f",
         "auroc": score,
         "average_precision": score,
         "ece": 1 - score,
@@ -294,6 +296,21 @@ class TestWarnings:
         assert self.warnings(cells) == [
             "the budgets differ: epochs 12 (crt), 10 (cross-entropy); steps 4,680 (crt), 360 (cross-entropy)"
         ]
+
+    def test_test_images_that_changed_between_runs_are_named(self):
+        cells = outcomes({"cross-entropy": CROSS_ENTROPY, "focal 2": FOCAL})
+        cells[1] = replace(cells[1], results=cells[1].results | {"test_digest": "d16e"})
+        assert self.warnings(cells) == [
+            "the test images of seed 1 changed between runs, so the methods are not compared on the same ones; "
+            "bring them back, or begin a new study"
+        ]
+
+    def test_another_draw_of_test_images_in_every_seed_is_fine(self):
+        cells = [
+            replace(cell, results=cell.results | {"test_digest": f"{cell.seed}"})
+            for cell in outcomes({"cross-entropy": CROSS_ENTROPY, "focal 2": FOCAL})
+        ]
+        assert self.warnings(cells) == []
 
     def test_other_training_images_are_named(self):
         counts = [{"train_count": 5000}, {"train_count": 50}]

@@ -35,6 +35,7 @@ def write_run(
     rule = {"offsets": [0.0] * len(names)}
     results = {
         "dataset": "/home/somebody/cifar10",
+        "test_digest": "8c5f",
         "minority": names[-1],
         "auroc": 0.9,
         "operating_points": dict.fromkeys(("argmax", "prior", "validation"), rule),
@@ -184,6 +185,11 @@ class TestRefusals:
             f"first and other were tested on different images ({words}); "
             "only runs with the same test images can be compared"
         )
+
+    def test_files_of_the_same_names_with_other_contents(self, pair, tmp_path):
+        other = write_run(tmp_path / "other", np.ones(400, bool), test_digest="d16e")
+        with pytest.raises(CheckpointError, match=r"\(files of the same names, changed in between\)"):
+            compare_runs([pair[0], other])
 
     def test_another_number_of_test_images(self, pair, tmp_path):
         other = write_run(tmp_path / "other", np.ones(10, bool), labels=np.repeat([0, 1], 5))

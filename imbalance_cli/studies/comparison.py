@@ -21,7 +21,7 @@ from imbalance_cli.studies.significance import (
     pairs_told_apart,
     shared_difference,
 )
-from imbalance_cli.studies.verdicts import absences, cautions, fallback, verdict
+from imbalance_cli.studies.verdicts import absences, cautions, changed_tests, fallback, verdict
 
 TEST = (
     "paired t-test by seed, Holm-corrected: runs of one seed share the subset, the initial weights and the order of "
@@ -201,6 +201,10 @@ def _compared(
     if lacking:
         warnings.append(fallback(point, next(iter(lacking.values())), list(lacking), len(finished)))
         point = "prior"
+    tests: dict[int, set[tuple[int, str | None]]] = {}
+    for each in (each for outcomes in finished.values() for each in outcomes):
+        tests.setdefault(each.seed, set()).add((each.results["n"], each.results["test_digest"]))
+    warnings += changed_tests([seed for seed, different in tests.items() if len(different) > 1])
     score = METRICS[metric]
     rows = [_row(method, outcomes, metric, point, published[method]) for method, outcomes in finished.items()]
     most, sign = max(len(row["seeds"]) for row in rows), 1 if score.higher_is_better else -1
@@ -250,7 +254,6 @@ def _row(method: str, outcomes: Sequence[Outcome], metric: str, point: str, publ
         "epochs": _whole(fmean(each.epochs for each in outcomes)),
         "steps": _whole(fmean(each.steps for each in outcomes)),
         "train_counts": first.train_counts,
-        "test_images": first.results["n"],
         "published": published,
         "chosen": [each.chosen for each in outcomes] if any(each.chosen for each in outcomes) else None,
         "folders": [each.folder for each in outcomes],

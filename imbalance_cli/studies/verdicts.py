@@ -98,6 +98,15 @@ def absences(
             yield f"{method}: {_seeds(missing)} {'has' if len(missing) == 1 else 'have'} not finished"
 
 
+def changed_tests(seeds: Sequence[int]) -> Iterator[str]:
+    """What to say of seeds whose runs were not all tested on the same images."""
+    if seeds:
+        yield (
+            f"the test images of {_seeds(seeds)} changed between runs, so the methods are not compared on the same "
+            "ones; bring them back, or begin a new study"
+        )
+
+
 def cautions(rows: Sequence[Row], baseline: str) -> Iterator[str]:
     """What a reader of these rows should know before believing them."""
     most = len(rows[0]["seeds"])
@@ -117,8 +126,6 @@ def cautions(rows: Sequence[Row], baseline: str) -> Iterator[str]:
         yield f"the budgets differ: {'; '.join(filter(None, budgets))}"
     if counts := _differing(rows, "of each class", lambda row: _counts(row["train_counts"])):
         yield f"the numbers of training images differ: {counts}"
-    if tests := _differing(rows, "images", lambda row: amount(row["test_images"])):
-        yield f"the test images differ, so the methods are not compared on the same ones: {tests}"
     if same := [row for row in rows if (row["difference"] or {}).get("constant") and row["difference"]["mean"]]:
         yield (
             f"{_names(same)}: the same difference to {baseline} in every seed, which a t-test cannot judge; "
