@@ -130,6 +130,7 @@ class Run:
         self._last_is_damaged = False
         self.saved = self.place()
         runs.write_log(self.folder, self.trainer.progress.log)
+        self._add_to_session(self._took())
 
     def record_failure(self, reason: str) -> None:
         """Let the environment file say why this session ended."""
@@ -172,9 +173,8 @@ class Run:
         drawing.save_figure(plots.confusion_matrix(matrix, names), self.folder / runs.CONFUSION)
         drawing.save_figure(plots.learning_curves(trainer.progress.log, names), self.folder / runs.CURVES)
         text = runs.as_json(results)
-        took = {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
         digests = {"results_sha256": runs.sha256(text.encode()), "predictions_sha256": runs.sha256(answers)}
-        self._add_to_session(took | digests)
+        self._add_to_session(self._took() | digests)
         runs.remove(self.folder / runs.PREVIOUS)
         write_file(self.folder / runs.RESULTS, text)  # the last, because it says that the run is complete
         return results
@@ -209,6 +209,10 @@ class Run:
                 "threads": torch.get_num_threads(),
             }
         )
+
+    def _took(self) -> dict[str, float]:
+        """What this session has taken so far."""
+        return {"seconds": round(time.monotonic() - self._began, 2)} | runs.peak_memory()
 
     def _begin_session(self, more: dict[str, Any]) -> None:
         self._sessions = [*self._sessions, self._session()]

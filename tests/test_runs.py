@@ -75,6 +75,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(
         run = experiments.resume(run.folder, [], lambda _: None)
     complete(run)
     assert content(run.folder) == content(finished_run)
+    assert all(session["seconds"] > 0 for session in runs.read_sessions(run.folder))
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_again(

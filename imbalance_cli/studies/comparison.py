@@ -83,7 +83,7 @@ def outcome_of(
 ) -> Outcome:
     """What the finished run in `folder` reached. Raises CheckpointError.
 
-    A session that was killed has not said how long it took, so its seconds are missing from the sum.
+    Of a session that was killed the seconds after its last save are missing from the sum.
     """
     results, sessions = read_results(folder), read_sessions(folder)
     return Outcome(
