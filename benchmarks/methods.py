@@ -34,7 +34,6 @@ from imbalance_cli.methods.samplers import SAMPLERS, class_draws
 LIMIT = 1.3  # times cross-entropy, above which a loss needs a reason
 REASONS = {  # what a loss does to every logit for which cross-entropy has no counterpart
     "equalization": "a random number for every logit",
-    "auc_margin": "every value needs the class means over the batch first: the matrix is walked again for each step",
     "pairwise_hinge": "sorts the scores of every class over the batch: log n comparisons for every logit",
 }
 FEATURES = 64  # of an example, for losses that look at them

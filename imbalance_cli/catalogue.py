@@ -30,6 +30,19 @@ SUMMARIES = {
     "threshold_by": "what the threshold from validation is to be best at",
 }
 
+# Settings beside a kind that change what all its methods do, and what holds for all of them.
+NOTES = {
+    "class_weights": "The loss of a batch is the sum of weight x loss over its number of images, with weight 1 for the "
+    "average image of the stream: a batch of one class keeps its weight, and a class without images weighs nothing. "
+    "class_weights_schedule lets the weights set in later; deferred is DRW.",
+    "sampler": "sampler_schedule leads from every image once to these draws: rising is progressive sampling, deferred "
+    "is DRS.",
+    "augment": "augment_rarer makes augmentation stronger the rarer a class is: an image is changed with probability "
+    "(images of the rarest class / images of its own)^augment_rarer. At 0, the default, all are.",
+    "mixing": "mixing_until is the share of the epochs whose images are mixed; the default 0.9 ends with a tenth of "
+    "whole ones.",
+}
+
 # What a kind is of no use without, and what to set that to.
 NEEDED = {"resample": {"refit": "crt"}}
 
@@ -47,6 +60,10 @@ class Kind:
     @property
     def summary(self) -> str:
         return SUMMARIES[self.name]
+
+    @property
+    def note(self) -> str:
+        return NOTES.get(self.name, "")
 
     def defaults(self, method: str) -> list[str]:
         """The settings whose default is `method`."""

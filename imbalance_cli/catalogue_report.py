@@ -40,9 +40,12 @@ def kind_report(kind: Kind, width: int) -> Report:
         defaults = kind.defaults(method.name)
         lines += ["", method.name + _default_words(kind, defaults), *_wrapped(method.summary, width, indent=4)]
         methods[method.name] = {"summary": method.summary, "default_of": defaults}
+    if kind.note:
+        lines += ["", *_wrapped(kind.note, width)]
     if kind.name != "model":
         lines += ["", f"Or your own: FILE.py:FUNCTION, as in mylosses.py:my_{kind.name}"]
-    return _text(lines), {"kind": kind.name, "settings": list(kind.settings), "methods": methods}
+    value = {"kind": kind.name, "settings": list(kind.settings), "note": kind.note, "methods": methods}
+    return _text(lines), value
 
 
 def method_report(

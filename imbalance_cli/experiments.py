@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from imbalance_cli.files import write_file
 from imbalance_cli.methods.calibration import best_temperature
 from imbalance_cli.methods.criteria import require_fit
 from imbalance_cli.models import build_model
-from imbalance_cli.refitting import check_refit, refit
+from imbalance_cli.refitting import check_refit, features_of, refit, require_trained_classifier
 from imbalance_cli.registry import short_name
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.training import Progress, Trainer
@@ -56,7 +56,7 @@ class Run:
         self._sessions: list[dict[str, Any]] = []  # what the environment file says
         model = build_model(experiment.model, len(train.class_names), train.images.shape[-1], experiment.seed)
         require_fit(experiment.threshold_by, len(train.class_names))
-        check_refit(experiment, model, train)
+        check_refit(experiment, train)
         self.trainer = Trainer(experiment, model, normalisation_of(train.images), train.counts())
         self._began = time.monotonic()
 
@@ -137,17 +137,21 @@ class Run:
         with suppress(WriteError):
             self._add_to_session({"failed": reason})
 
-    def decide(self) -> None:
+    def features(self) -> torch.Tensor:
+        """What the trained model makes of the training images before the classifier: float32 [n, d] on the CPU."""
+        trainer = self.trainer
+        return features_of(trainer.evaluated, self.prepared.train, trainer.normalise, trainer.device)
+
+    def decide(self, features: torch.Tensor | None = None) -> None:
         """Refit the classifier if that is asked for, and choose the operating points on the validation images.
 
-        Raises DataError and DivergedError if the refit has no result.
+        features: those of `features` if they are known. Raises DataError and DivergedError if the refit has no result.
         """
         prepared, trainer = self.prepared, self.trainer
         reference = trainer.uninformative_logits()
         if prepared.experiment.refit["name"] != "none":
-            reference = refit(
-                trainer.evaluated, prepared.train, reference, prepared.experiment, trainer.normalise, trainer.device
-            )
+            features = self.features() if features is None else features
+            reference = refit(trainer.evaluated, features, prepared.train, reference, prepared.experiment)
         held_out = None
         if prepared.validation is not None:
             held_out = trainer.predict(prepared.validation.images).double().numpy(), prepared.validation.labels.numpy()
@@ -341,30 +345,31 @@ def _cure(folder: Path, field: str) -> str:
     return f"put it back; in Python, checkpoints.load of {folder / runs.CHECKPOINT} has it too, as {field}"
 
 
-def refitted(checkpoint: Checkpoint, experiments: Iterable[Experiment], notice: Notice) -> Iterator[Run]:
+def refitted(checkpoint: Checkpoint, experiments: Sequence[Experiment], notice: Notice) -> Iterator[Run]:
     """Runs of `experiments`, which differ from that of `checkpoint` in their refits, as if trained and decided.
 
-    Raises CheckpointError unless the training is finished and not refitted, SettingError, DataError, DivergedError.
+    Raises CheckpointError unless the training is finished and what a refit goes on from is there, SettingError,
+    DataError, DivergedError.
     """
     trained, progress = experiment_of(checkpoint), checkpoint.progress
     if not progress or (progress["epoch"] < trained.all_epochs and not progress["stopped_early"]):
         raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
     if trained.refit["name"] != "none" and checkpoint.operating_points:
-        raise CheckpointError(
-            f"this model was refitted already, by {trained.refit['name']}; give the run that it came from, "
-            "or train with --set refit=none"
-        )
-    prepared = None
+        for experiment in experiments:
+            require_trained_classifier(experiment.refit["name"], trained.refit["name"])
+    manifest, like = Manifest(**checkpoint.manifest), experiments[0]
+    dataset = apply_manifest(manifest, load_source(like.data, notice))
+    train, validation = validation_split(dataset.train, like, notice)
+    prepared = Prepared(like, manifest, train, validation, dataset.test)
+    warn_of_other_test_images(checkpoint, prepared.test_digest, notice)
+    for experiment in experiments:  # all, before the first has its run
+        check_refit(experiment, train)
+    features = None
     for experiment in experiments:
-        if prepared is None:
-            manifest = Manifest(**checkpoint.manifest)
-            dataset = apply_manifest(manifest, load_source(experiment.data, notice))
-            train, validation = validation_split(dataset.train, experiment, notice)
-            prepared = Prepared(experiment, manifest, train, validation, dataset.test)
-            warn_of_other_test_images(checkpoint, prepared.test_digest, notice)
         run = Run(replace(prepared, experiment=experiment))
         run.go_on_from(checkpoint)
-        run.decide()
+        features = run.features() if features is None else features
+        run.decide(features)
         yield run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ class Objective:
     """The loss of one epoch's batches. Per class, on the device: counts, weights, and whether it is rare."""
 
     stage: Stage
+    loss: Callable[..., Tensor]
     counts: Tensor
     weights: Tensor
     is_rare: Tensor
@@ -34,7 +36,7 @@ class Objective:
             stage.seen(epoch).to(device, torch.float32),
             stage.class_weights(epoch).to(device, torch.float32),
         )
-        return cls(stage, seen, weights, is_rare.to(device, torch.float32), precision)
+        return cls(stage, stage.loss(seen), seen, weights, is_rare.to(device, torch.float32), precision)
 
     def losses(self, model: Sequential, batch: Batch) -> Tensor:
         """The weighted loss of each image: float32 [b]."""
@@ -54,16 +56,20 @@ class Objective:
             features = backbone(view.inputs)
             logits = classifier(features)
         logits, features = logits.float(), features.float()
-        losses = self._of(logits, batch.labels, features)
-        if view.share is not None and batch.partner_labels is not None:
-            partner = self._of(logits, batch.partner_labels, features)
-            losses = view.share * losses + (1 - view.share) * partner
-        return losses, features
+        if view.share is None or batch.partner_labels is None:
+            return self._of(logits, batch.labels, features), features
+        # Each image once with each of its two labels, all together, for a loss may compare the examples of a batch.
+        labels = torch.cat([batch.labels, batch.partner_labels])
+        membership = torch.cat([view.share, 1 - view.share])
+        parts = membership * self._of(logits.repeat(2, 1), labels, features.repeat(2, 1), membership)
+        return parts.view(2, -1).sum(0), features
 
-    def _of(self, logits: Tensor, labels: Tensor, features: Tensor) -> Tensor:
-        loss = LOSSES.bind(self.stage.experiment.loss)
+    def _of(self, logits: Tensor, labels: Tensor, features: Tensor, membership: Tensor | None = None) -> Tensor:
+        """The weighted loss of each example, of which there is as much as its membership says: [b], all told."""
         more = {"features": features} if self.stage.sees_features else {}
-        losses: Tensor = loss(logits, labels, self.counts, **more)
+        if membership is not None and "membership" in LOSSES.get(self.stage.experiment.loss["name"]).inputs:
+            more["membership"] = membership
+        losses: Tensor = self.loss(logits, labels, self.counts, **more)
         return self.weights[labels] * losses
 
 

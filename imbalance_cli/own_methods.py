@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from imbalance_cli.errors import SettingError, UserError, did_you_mean, is_out_of_memory
 from imbalance_cli.files import read_file
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.own_results import described, fault_of
 from imbalance_cli.registry import RESERVED, Method, Registry, full_name, is_own
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     torch = lazy_import("torch")
-
-ONE_PER_CLASS = ("class_weights", "sampler")  # kinds that turn the class counts into one number for each class
 
 _modules: dict[tuple[Path, str], ModuleType] = {}  # by path and SHA-256: a file is run once
 
@@ -80,36 +79,35 @@ def load(registry: Registry[Any], choice: str | Mapping[str, Any]) -> dict[str, 
     function = _function(_modules[path, digest], function_name, path)
     place = f"{path}: {function_name}"
     _require_form(function, registry, place)
-    method = Method(registry.kind, f"{path}:{function_name}", _telling_its_place(function, registry.kind, path))
+    name = f"{path}:{function_name}"
+    method = Method(registry.kind, name, _telling_its_place(function, registry.kind, name, path))
     _require_options(method, place)
     registry.adopt(method)
     return given | {"name": method.name, "sha256": digest}
 
 
-def try_loss(loss: Callable[..., Tensor], name: str, counts: Tensor) -> None:
+def try_loss(loss: Callable[..., Tensor], name: str, counts: Tensor, more: Container[str] = ()) -> None:
     """Raise SettingError unless `loss` gives a finite value and gradient for each example of a tiny batch.
 
-    counts: what the loss will be given, [classes]. In float32, as in training, and in float64, in which the prior
-    correction asks it.
+    counts: what the loss will be given, float [classes]; the logits are of their precision and on their device.
+    more: whether it is given `features` and `membership` too, as training does where a loss takes them.
     """
     classes = len(counts)
-    labels = torch.arange(classes + 1) % classes  # so many that values per class are not taken for values per example
-    for kind in (torch.float32, torch.float64):
-        logits = torch.linspace(-1, 1, len(labels) * classes, dtype=kind).view(-1, classes).requires_grad_()
-        values = loss(logits, labels, counts.to(kind))
-        if getattr(values, "shape", None) != labels.shape:
-            raise SettingError(
-                f"{name} must give one value per example, for {len(labels)} of them a tensor [{len(labels)}]; "
-                f"got {_shape(values)}; with PyTorch's losses: reduction='none'"
-            )
-        if not values.requires_grad:
-            raise SettingError(
-                f"{name} has no gradient: compute it from the logits with PyTorch, without detach or item"
-            )
-        (gradient,) = torch.autograd.grad(values.sum(), logits)
-        for what, found in (("value", values), ("gradient", gradient)):
-            if not bool(found.isfinite().all()):
-                raise SettingError(f"{name} gives a {what} that is no finite number, at logits between -1 and 1")
+    labels = torch.arange(classes + 1, device=counts.device) % classes  # one more, so that values per class do not fit
+    logits = torch.linspace(-1, 1, len(labels) * classes).view(-1, classes).to(counts).requires_grad_()
+    extra = {"features": logits.detach().repeat(1, 4), "membership": torch.linspace(0, 1, len(labels)).to(counts)}
+    values = loss(logits, labels, counts, **{key: value for key, value in extra.items() if key in more})
+    if getattr(values, "shape", None) != labels.shape:
+        raise SettingError(
+            f"{name} must give one value per example, for {len(labels)} of them a tensor [{len(labels)}]; "
+            f"got {described(values)}; with PyTorch's losses: reduction='none'"
+        )
+    if not values.requires_grad:
+        raise SettingError(f"{name} has no gradient: compute it from the logits with PyTorch, without detach or item")
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    for what, found in (("value", values), ("gradient", gradient)):
+        if not bool(found.isfinite().all()):
+            raise SettingError(f"{name} gives a {what} that is no finite number, at logits between -1 and 1")
 
 
 def _named_in(
@@ -205,8 +203,8 @@ def _require_options(method: Method[Any], place: str) -> None:
         ) from error
 
 
-def _telling_its_place(function: FunctionType, kind: str, path: Path) -> Callable[..., Any]:
-    """`function`, its faults told in one line with the place in the file."""
+def _telling_its_place(function: FunctionType, kind: str, name: str, path: Path) -> Callable[..., Any]:
+    """`function`, its faults, and those of what it gives back, told in one line with the place in the file."""
 
     @wraps(function)
     def told(*given: Any, **options: Any) -> Any:
@@ -218,16 +216,11 @@ def _telling_its_place(function: FunctionType, kind: str, path: Path) -> Callabl
             if is_out_of_memory(error):
                 raise
             raise SettingError(f"{_line(error, path)}: {function.__name__}: {type(error).__name__}: {error}") from error
-        if kind in ONE_PER_CLASS and getattr(result, "shape", None) != given[0].shape:
-            wanted = f"one number per class, for {len(given[0])} classes a tensor [{len(given[0])}]"
-            raise SettingError(f"{path}: {function.__name__} must give {wanted}; got {_shape(result)}")
+        if (fault := fault_of(kind, result, given)) is not None:
+            raise SettingError(f"{name} {fault}")
         return result
 
     return told
-
-
-def _shape(value: Any) -> str:
-    return str(list(value.shape)) if hasattr(value, "shape") else type(value).__name__
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -6,56 +6,69 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import Sequential
 
 from imbalance_cli.blocks import CosineClassifier
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import Normalisation
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import DivergedError, SettingError
+from imbalance_cli.errors import CheckpointError, DivergedError, SettingError
 from imbalance_cli.inference import predict
-from imbalance_cli.methods.refits import REFITS, Linear
+from imbalance_cli.methods.refits import FROM_FEATURES_ALONE, NEEDS_LENGTHS, REFITS, Cosine, Linear
 from imbalance_cli.methods.resampling import require_neighbours, resample
 from imbalance_cli.metrics import Floats
 from imbalance_cli.randomness import keyed_generator, keyed_seed
 
 
-def check_refit(experiment: Experiment, model: Sequential, train: ImageSet) -> None:
+def check_refit(experiment: Experiment, train: ImageSet) -> None:
     """Raise SettingError if the experiment's refit does not fit the model or the classes, before any training."""
-    if experiment.refit["name"] != "none" and isinstance(model[1], CosineClassifier):
+    name = experiment.refit["name"]
+    if name in NEEDS_LENGTHS and experiment.model["classifier"] == "cosine":
+        others = ", ".join(f"refit={other}" for other in REFITS.names() if other not in ("none", *NEEDS_LENGTHS))
         raise SettingError(
-            "refit: the rows of a cosine classifier have no length to balance, and it has no bias; "
-            "set model.classifier=linear, or leave the refit out"
+            f"refit: {name} {NEEDS_LENGTHS[name]}; choose another ({others}), or train with model.classifier=linear"
         )
     require_neighbours(experiment.resample, train.counts().tolist(), train.class_names)
 
 
+def require_trained_classifier(name: str, refitted_by: str) -> None:
+    """Raise CheckpointError if refit `name` goes on from the trained classifier, which `refitted_by` has replaced."""
+    if name not in FROM_FEATURES_ALONE:
+        raise CheckpointError(
+            f"{name} goes on from the classifier that was trained, and {refitted_by} has replaced that here; give the "
+            f"run that it came from, train with --set refit=none, or choose {' or '.join(FROM_FEATURES_ALONE)}, "
+            "which look at the features alone"
+        )
+
+
+def features_of(model: Sequential, train: ImageSet, normalise: Normalisation, device: torch.device) -> Tensor:
+    """What `model` makes of the images as they are, in evaluation mode: float32 [n, d] on the CPU."""
+    return predict(model[0], train.images, normalise, device=device)
+
+
 @torch.no_grad()
-def refit(
-    model: Sequential,
-    train: ImageSet,
-    reference: Floats,
-    experiment: Experiment,
-    normalise: Normalisation,
-    device: torch.device,
-) -> Floats:
+def refit(model: Sequential, features: Tensor, train: ImageSet, reference: Floats, experiment: Experiment) -> Floats:
     """Give `model`, trained on `train`, the classifier of the experiment's refit; returns that one's reference.
 
-    The features are those of the images as they are, in evaluation mode and float32, resampled if the experiment
-    says so. reference: what the trained classifier makes of an image that says nothing about its class, [classes].
-    Raises SettingError, DataError and DivergedError.
+    features: see `features_of`; they are resampled if the experiment says so, those of a cosine classifier at length
+    1, so that neighbours are those by angle. reference: what the trained classifier makes of an image that says
+    nothing about its class, [classes]. Raises SettingError, DataError and DivergedError.
     """
-    features = predict(model[0], train.images, normalise, device=device)
+    layer: Any = model[1]
+    weight = layer.weight.detach().cpu()
+    if isinstance(layer, CosineClassifier):
+        trained: Linear = Cosine(weight, torch.zeros(len(weight)), torch.from_numpy(reference))
+    else:
+        trained = Linear(weight, layer.bias.detach().cpu(), torch.from_numpy(reference))
     seed = keyed_seed(experiment.seed, "resample")
-    features, labels = resample(experiment.resample, features, train.labels, train.class_names, seed)
-    classifier: Any = model[1]
-    trained = Linear(classifier.weight.detach().cpu(), classifier.bias.detach().cpu(), torch.from_numpy(reference))
+    features, labels = resample(experiment.resample, trained.seen(features), train.labels, train.class_names, seed)
     with torch.enable_grad():
         found = REFITS.bind(experiment.refit)(features, labels, trained, keyed_generator(experiment.seed, "refit"))
     if not all(values.isfinite().all() for values in found):
         rate = experiment.refit.get("learning_rate")
         cure = f"try refit.learning_rate={rate / 10:g}" if rate else "try another"
         raise DivergedError(f"refit: {experiment.refit['name']} found weights that are no finite numbers; {cure}")
-    classifier.weight.copy_(found.weight)
-    classifier.bias.copy_(found.bias)
+    for own, new in zip(layer.parameters(), found.parameters, strict=True):
+        own.copy_(new)
     return np.asarray(found.reference.numpy())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -33,6 +33,16 @@ class Stage:
     def sees_features(self) -> bool:
         """Whether the loss asks for the features beside the logits."""
         return "features" in LOSSES.get(self.experiment.loss["name"]).inputs
+
+    def loss(self, seen: Tensor) -> Callable[..., Tensor]:
+        """The loss with its options, for logits on the device and counts in the precision of `seen`, its counts.
+
+        If it asks for the sizes of the classes, it has them.
+        """
+        bound = LOSSES.bind(self.experiment.loss)
+        if "class_sizes" in LOSSES.get(self.experiment.loss["name"]).inputs:
+            bound = partial(bound, class_sizes=self.counts.to(seen))
+        return bound
 
     @cached_property
     def steps(self) -> list[int]:
@@ -91,7 +101,8 @@ class Stage:
 
     def uninformative_logits(self, epoch: int) -> Floats:
         """What the loss makes of an image that says nothing about its class, in an epoch of the run."""
-        return uninformative_logits(LOSSES.bind(self.experiment.loss), self.seen(epoch), self.class_weights(epoch))
+        seen = self.seen(epoch)
+        return uninformative_logits(self.loss(seen), seen, self.class_weights(epoch))
 
     def _strength(self, schedule: dict[str, object], epoch: int) -> float:
         return float(SCHEDULES.bind(schedule)((epoch - self.begin) / self.experiment.epochs))

@@ -23,9 +23,8 @@ from imbalance_cli.methods.posthoc import balanced_accuracy, decide
 from imbalance_cli.methods.schedules import SCHEDULES, with_warmup
 from imbalance_cli.metrics import Floats
 from imbalance_cli.objectives import Objective
-from imbalance_cli.own_methods import try_loss
+from imbalance_cli.own_trials import try_own_methods
 from imbalance_cli.randomness import keyed_seed
-from imbalance_cli.registry import is_own
 from imbalance_cli.stages import Stage, stages
 from imbalance_cli.streams import Batch, epoch_stream
 from imbalance_cli.weight_steps import Averaged, clip, perturbed, shorten_rows
@@ -120,13 +119,15 @@ class Trainer:
         """Change the weights by one batch; its loss, before that, as a scalar on the device."""
         experiment, model = objective.stage.experiment, self.model
         losses = objective.losses(model, batch)
-        value = self._with_l1(losses.mean())
+        value = self._with_l1(losses.mean(), experiment.l1)
         if experiment.sam_radius > 0:
             # What to climb: the loss of all classes, or of the rare ones alone.
             uphill = value if experiment.sam_classes == "all" else (losses * objective.is_rare[batch.labels]).mean()
             climb = torch.autograd.grad(uphill, self.trained)
             with perturbed(model, self.trained, climb, experiment.sam_radius):
-                gradients = torch.autograd.grad(self._with_l1(objective.losses(model, batch).mean()), self.trained)
+                gradients = torch.autograd.grad(
+                    self._with_l1(objective.losses(model, batch).mean(), experiment.l1), self.trained
+                )
         else:
             gradients = torch.autograd.grad(value, self.trained)
         if experiment.gradient_clipping is not None:
@@ -141,10 +142,10 @@ class Trainer:
             self.averaged.update(model, steps_taken)
         return value.detach()
 
-    def _with_l1(self, value: Tensor) -> Tensor:
-        if self.experiment.l1 == 0:
+    def _with_l1(self, value: Tensor, strength: float) -> Tensor:
+        if strength == 0:
             return value
-        return value + self.experiment.l1 * torch.stack([w.abs().sum() for w in self.trained if w.ndim > 1]).sum()
+        return value + strength * torch.stack([w.abs().sum() for w in self.trained if w.ndim > 1]).sum()
 
     def _learning_rate(self, stage: Stage, steps_taken: int) -> float:
         settings, steps = stage.experiment, sum(stage.steps)
@@ -161,8 +162,7 @@ class Trainer:
         if experiment.batch_size == 1 and any(isinstance(module, BatchNorm2d) for module in self.model.modules()):
             raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         one = torch.zeros(1, dtype=torch.int64)
-        if is_own(name := experiment.loss["name"]):
-            try_loss(LOSSES.bind(experiment.loss), name, stage.draws(stage.begin))
+        try_own_methods(stage, self.device)
         LOSSES.bind(experiment.loss)(torch.zeros(1, classes), one, stage.draws(stage.begin).float())
         stage.class_weights(stage.begin)
         if experiment.bias_from_prior and getattr(self.model[1], "bias", None) is None:
@@ -222,7 +222,8 @@ class Trainer:
         if validation is None:
             return line
         logits = self.predict(validation.images)
-        loss = LOSSES.bind(stage.experiment.loss)(logits, validation.labels, objective.counts.cpu())
+        seen = objective.counts.cpu()
+        loss = stage.loss(seen)(logits, validation.labels, seen)
         hits = torch.bincount(
             validation.labels[logits.argmax(1) == validation.labels], minlength=len(validation.class_names)
         )

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from imbalance_cli import experiment_data, experiments, runs
 from imbalance_cli.config import Setting, resolve
+from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.experiments import Run
 
 COMMON, RARE = "common", "rare"
@@ -23,6 +25,30 @@ def make_image_folder(folder: Path, *, train: tuple[int, int] = (120, 24), test:
                 pixels[..., 0] += red
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{number:03}.png")
     return folder
+
+
+def make_folder_of_classes(folder: Path, train: dict[str, int], *, test: int = 10) -> Path:
+    """train/ and test/ with noisy 16x16 images of the named classes, each class a little brighter than the last."""
+    random = np.random.default_rng(0)
+    for place, (name, count) in enumerate(train.items()):
+        for split, images in (("train", count), ("test", test)):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(images):
+                pixels = random.integers(0, 180, (16, 16, 3)) + 20 * place
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{number:03}.png")
+    return folder
+
+
+def plain_colours(*counts: int, brightness: int = 255) -> ImageSet:
+    """8x8 images in one colour: the first class red, the second green, the third blue; counts images of each.
+
+    So the mean colour of an image, even of a mixed one, says how much of each class it shows.
+    """
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    images = torch.zeros(len(labels), 3, 8, 8, dtype=torch.uint8)
+    images[torch.arange(len(labels)), labels] = brightness
+    names = ("red", "green", "blue")[: len(counts)]
+    return ImageSet(images, labels, names, tuple(f"{number}" for number in range(len(labels))))
 
 
 def settings_for(images: Path, cache: Path, **changes: object) -> list[Setting]:

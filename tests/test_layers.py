@@ -14,7 +14,7 @@ PACKAGE = Path(imbalance_cli.__file__).parent
 # A module imports only from lines above its own.
 LEVELS = """
 __init__ errors lazy advice.__init__ data.__init__ methods.__init__ pages.__init__ studies.__init__ studies.scores
-blocks files metrics randomness registry strict_yaml weight_steps data.decode data.image_set
+blocks files metrics own_results randomness registry strict_yaml weight_steps data.decode data.image_set
 drawing models own_methods prevalence runs setting_problems data.download data.image_cache data.listing \
     data.manifest data.shapes methods.augment.form methods.augment.operations methods.augment.strength \
     methods.calibration methods.criteria methods.losses.form methods.losses.priors methods.losses.slopes \
@@ -23,12 +23,14 @@ drawing models own_methods prevalence runs setting_problems data.download data.i
 predictions data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
     methods.augment.policies methods.losses.blocks methods.losses.odds methods.posthoc pages.page pages.study_plots \
     studies.verdicts
-methods.losses.classic pages.study_curves studies.comparison studies.paired_runs
+methods.losses.classic methods.losses.spreads pages.study_curves studies.comparison studies.paired_runs
 methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \
     methods.losses.rivals methods.losses.smoothing methods.refits
 methods.augment.__init__ methods.losses.__init__
 config loss_curves plots data.batches data.cifar data.folder data.subset
-checkpoints combinations inference method_effects stages data.sources studies.tuning
+method_effects stages
+own_trials
+checkpoints combinations inference data.sources studies.tuning
 catalogue evaluation experiment_data streams studies.file studies.study
 catalogue_report objectives advice.facts pages.class_effects pages.run_pictures pages.study studies.cell_runs \
     studies.reading

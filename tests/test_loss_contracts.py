@@ -38,6 +38,7 @@ VARIANTS = [
 COMPARE_EXAMPLES = {"auc_margin", "pairwise_hinge"}  # with each other: a value depends on the batch
 CONSTANT_FACTORS = [{"name": "seesaw"}, {"name": "influence_balanced"}]  # in a gradient not that of the values
 TAKE_FEATURES = {"influence_balanced"}
+TAKE_CLASS_SIZES = {"focal", "ldam", "margin_hinge", "label_aware_smoothing"}
 DRAW = [{"name": "equalization"}]  # at every step anew, unless `ignored` is 0 or 1
 LEAST_ELSEWHERE = [  # a smoothed target is not reached by ever greater certainty
     {"name": "cross_entropy", "label_smoothing": 0.1},
@@ -82,7 +83,9 @@ class TestItsForm:
         positional = [
             p.name for p in inspect.signature(method.function).parameters.values() if p.kind != p.KEYWORD_ONLY
         ]
-        assert positional == ["logits", "labels", "counts"] + ["features"] * (method.name in TAKE_FEATURES)
+        takers = {"features": TAKE_FEATURES, "class_sizes": TAKE_CLASS_SIZES, "membership": COMPARE_EXAMPLES}
+        more = [name for name, methods in takers.items() if method.name in methods]
+        assert positional == ["logits", "labels", "counts", *more]
         defaults = {name: option.default for name, option in method.options.items()}
         assert method.schema.model_validate(defaults).model_dump() == defaults
 
@@ -149,6 +152,24 @@ class TestItsNumbers:
                 tolerance = 2e-6 * float(exact.abs().max())
                 torch.testing.assert_close(actual.double(), exact, rtol=1e-5, atol=tolerance)
 
+    @every_loss()
+    @pytest.mark.parametrize("in_blocks", [False, True])
+    def test_are_the_same_under_autocast(self, choice, in_blocks, monkeypatch):
+        """To the bit, for no loss uses what autocast takes to bfloat16, such as products of vectors and matrices."""
+        if in_blocks:
+            monkeypatch.setattr(blocks, "BLOCK", 1)
+        logits, labels = random_batch(batch=20, classes=10)
+        counts = torch.logspace(4, 0, 10).round()
+        coarse = logits.bfloat16()
+        expected, of_coarse = (with_gradient(bound(choice), z.float(), labels, counts) for z in (logits, coarse))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            actual, near = (with_gradient(bound(choice), z, labels, counts) for z in (logits.float(), coarse))
+        for one, other in zip(actual, expected, strict=True):
+            assert one.dtype == torch.float32
+            assert torch.equal(one, other)
+        for one, other in zip(near, of_coarse, strict=True):  # of logits in bfloat16, to its rounding
+            torch.testing.assert_close(one.float(), other, rtol=0.05, atol=0.02 * float(other.abs().max()))
+
     @every_loss(but=CONSTANT_FACTORS)
     @pytest.mark.parametrize("classes", [2, 3])
     def test_have_the_gradient_of_the_values(self, choice, classes):
@@ -207,7 +228,7 @@ class TestItsBatch:
         for expected, actual in zip(together, reordered, strict=True):
             torch.testing.assert_close(actual, expected[order])
 
-    @every_loss(but=[*COMPARE_EXAMPLES])
+    @every_loss()
     def test_may_be_so_large_that_it_is_taken_in_blocks(self, choice, monkeypatch):
         logits, labels = random_batch(batch=10)
         weights = torch.linspace(0, 2, 10, dtype=torch.float64)

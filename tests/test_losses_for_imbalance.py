@@ -304,21 +304,51 @@ class TestNoise:
         assert is_same(values, [-6 * math.log(pt) + 0.1 * 4 * (1 - pt) for pt in p])
 
 
-def auc_objective(scores: list[float], found: list[bool], margin: float) -> float:
-    """The paper's min-max, its inner problem solved by trying: a and b are the means, alpha is searched."""
-    inside = [s for s, is_in in zip(scores, found, strict=True) if is_in]
-    outside = [s for s, is_in in zip(scores, found, strict=True) if not is_in]
-    a, b = sum(inside) / len(inside), sum(outside) / len(outside)
-    spread = sum((s - a) ** 2 for s in inside) / len(inside) + sum((s - b) ** 2 for s in outside) / len(outside)
+def auc_objective(scores: list[float], found: list[float], margin: float) -> float:
+    """The paper's min-max, its inner problem solved by trying: a and b are the means, alpha is searched.
+
+    found: how much of each example is in the class, the rest of it being outside.
+    """
+    inside, outside = sum(found), sum(1 - m for m in found)
+    a = sum(m * s for s, m in zip(scores, found, strict=True)) / inside
+    b = sum((1 - m) * s for s, m in zip(scores, found, strict=True)) / outside
+    spread = sum(
+        m * (s - a) ** 2 / inside + (1 - m) * (s - b) ** 2 / outside for s, m in zip(scores, found, strict=True)
+    )
     best = max(2 * step / 4000 * (margin + b - a) - (step / 4000) ** 2 for step in range(8001))
     return spread + best
 
 
-def pair_objective(scores: list[float], found: list[bool], margin: float) -> float:
-    inside = [s for s, is_in in zip(scores, found, strict=True) if is_in]
-    outside = [s for s, is_in in zip(scores, found, strict=True) if not is_in]
-    hinges = [max(0.0, margin - s + t) ** 2 for s, t in product(inside, outside)]
-    return sum(hinges) / len(hinges)
+def pair_objective(scores: list[float], found: list[float], margin: float) -> float:
+    pairs = product(zip(scores, found, strict=True), repeat=2)
+    hinges = [m * (1 - other) * max(0.0, margin - s + t) ** 2 for (s, m), (t, other) in pairs]
+    return sum(hinges) / (sum(found) * sum(1 - m for m in found))
+
+
+def mixed_batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits [30, 5], labels, those of the partners and the shares: all in all there is half an example of class 2."""
+    logits, labels = random_batch(30, 5, scale=1.0)
+    partners = random_batch(30, 5, seed=1)[1]
+    share = torch.rand(30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    labels, partners = labels.where(labels != 2, 3), partners.where(partners != 2, 4)
+    labels[0], partners[1], share[:2] = 2, 2, torch.tensor([0.2, 0.7])
+    return logits, labels, partners, share
+
+
+def parts_of(
+    name: str, logits: Tensor, labels: Tensor, partners: Tensor, share: Tensor, **options
+) -> tuple[Tensor, Tensor]:
+    """What each mixed image is of the loss, [batch], and the gradient of their mean at the logits."""
+    inputs = logits.clone().requires_grad_()
+    membership = torch.cat([share, 1 - share])
+    twice = torch.cat([labels, partners])
+    values = loss_of(name, inputs.repeat(2, 1), torch.ones(logits.shape[1]), twice, membership=membership, **options)
+    parts = (membership * values).view(2, -1)
+    (gradient,) = torch.autograd.grad(parts.sum() / len(labels), inputs)
+    return parts.sum(0).detach(), gradient
+
+
+every_ranking = pytest.mark.parametrize("name", ["auc_margin", "pairwise_hinge"])
 
 
 class TestRanking:
@@ -349,7 +379,7 @@ class TestRanking:
         )
         assert one.mean().item() == pytest.approx(two.mean().item(), rel=1e-12)
 
-    @pytest.mark.parametrize("name", ["auc_margin", "pairwise_hinge"])
+    @every_ranking
     @pytest.mark.parametrize("margin", [0.3, 1.0])
     def test_perfect_scores_lose_nothing(self, name, margin):
         labels = torch.tensor([0, 1, 1, 0])
@@ -364,3 +394,67 @@ class TestRanking:
         assert not pulls[[0, 3]].any()
         # One pair of four is 0.1 short: 2 * 0.1 / 4 over the slope of the sigmoid at 0.3 and at 0.7.
         assert pulls[[1, 2]].tolist() == pytest.approx([0.05 * 0.21, -0.05 * 0.21], rel=1e-9)
+
+    @pytest.mark.parametrize(("name", "objective"), [("auc_margin", auc_objective), ("pairwise_hinge", pair_objective)])
+    def test_a_mixed_image_is_in_each_of_its_classes_by_its_share(self, name, objective):
+        logits, labels, partners, share = mixed_batch()
+        p, images = logits.softmax(1), torch.arange(30)
+        in_class = torch.zeros(30, 5, dtype=torch.float64)
+        for each, part in ((labels, share), (partners, 1 - share)):
+            in_class.index_put_((images, each), part, accumulate=True)
+        counted = [min(1.0, float(in_class[:, k].sum())) for k in range(5)]
+        assert counted == pytest.approx([1, 1, 0.5, 1, 1])
+        expected = sum(c * objective(p[:, k].tolist(), in_class[:, k].tolist(), 0.4) for k, c in enumerate(counted))
+        parts, _ = parts_of(name, logits, labels, partners, share, margin=0.4)
+        assert parts.mean().item() == pytest.approx(expected / sum(counted), abs=1e-7)
+
+    def test_at_margin_1_they_agree_on_mixed_images(self):
+        _, one = parts_of("auc_margin", *mixed_batch(), margin=1.0)
+        _, two = parts_of("pairwise_hinge", *mixed_batch(), margin=1.0)
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-14)
+
+    @every_ranking
+    def test_which_of_two_labels_comes_first_makes_no_difference(self, name):
+        logits, labels, partners, share = mixed_batch()
+        turned = torch.arange(30) % 2 == 0
+        other_way = (partners.where(turned, labels), labels.where(turned, partners), (1 - share).where(turned, share))
+        for one, other in zip(
+            parts_of(name, logits, labels, partners, share), parts_of(name, logits, *other_way), strict=True
+        ):
+            torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-15)
+
+    @every_ranking
+    def test_whole_examples_are_as_without_memberships(self, name):
+        logits, labels, partners, _ = mixed_batch()
+        whole = torch.ones(30, dtype=torch.float64)
+        plain = loss_of(name, logits, torch.ones(5), labels)
+        assert torch.equal(loss_of(name, logits, torch.ones(5), labels, membership=whole), plain)
+        parts, _ = parts_of(name, logits, labels, partners, whole)
+        torch.testing.assert_close(parts, plain, rtol=1e-12, atol=1e-15)
+
+    @every_ranking
+    def test_a_vanishing_share_vanishes(self, name):
+        """Even where it is all that the batch has of a class, or all that it has beside one."""
+        logits, labels, partners, _ = mixed_batch()
+        for own, other in ((labels.where(labels != 2, 3), torch.full((30,), 2)), (torch.full((30,), 4), partners)):
+            exact = parts_of(name, logits, own, other, torch.ones(30, dtype=torch.float64))
+            for left in (1e-9, 1e-13, 1e-300):
+                share = torch.ones(30, dtype=torch.float64)
+                share[3] -= left
+                for one, limit in zip(parts_of(name, logits, own, other, share), exact, strict=True):
+                    torch.testing.assert_close(one, limit, rtol=0, atol=1e-7)
+
+    @every_ranking
+    def test_an_image_mixed_of_two_of_its_class_is_one_of_them(self, name):
+        logits, labels, _, share = mixed_batch()
+        for dtype in (torch.float64, torch.float32):
+            parts, gradient = parts_of(name, logits.to(dtype), labels * 0, labels * 0, share.to(dtype))
+            assert not parts.any() and not gradient.any()
+
+    @every_ranking
+    def test_has_the_gradient_of_the_values_with_memberships(self, name):
+        logits, labels, _, share = mixed_batch()
+        counts = torch.ones(5)
+        assert torch.autograd.gradcheck(
+            lambda z: loss_of(name, z, counts, labels, membership=share), logits.requires_grad_()
+        )

@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from imbalance_cli.config import Setting, resolve
+from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.mixing import MIXING
+from imbalance_cli.objectives import Objective
+from imbalance_cli.stages import stages
+from imbalance_cli.streams import Batch, View
 
 every_method = pytest.mark.parametrize("name", MIXING.names())
 every_mixture = pytest.mark.parametrize("name", [name for name in MIXING.names() if name != "none"])
@@ -226,3 +231,53 @@ class TestMarginMixup:
 def test_equal_counts_are_mixup_bit_for_bit(name):
     for ours, theirs in zip(mixed(name, counts=torch.full((4,), 70.0)), mixed("mixup"), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("loss", LOSSES.names())
+class TestLossesOfMixedImages:
+    @pytest.fixture
+    def losses(self, loss):
+        """What each image of a batch loses, and the gradient of their sum, of a model that gives what it is given."""
+        chosen = {"loss": loss, "class_weights": "inverse", "mixing": "mixup"}
+        if loss == "equalization":
+            chosen["loss"] = {"name": loss, "ignored": 1.0}  # nothing is drawn
+        experiment = resolve(None, [Setting((key,), value, "test") for key, value in chosen.items()])[0]
+        (stage,) = stages(experiment, torch.tensor([50, 20, 5]))
+        objective = Objective.of(stage, 0, torch.device("cpu"), torch.float32)
+        as_it_is = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+
+        def found(logits: Tensor, labels: Tensor, partner_labels: Tensor, share: Tensor | None) -> tuple[Tensor, ...]:
+            inputs = logits.clone().requires_grad_()
+            values = objective.losses(as_it_is, Batch((View(inputs, share),), labels, partner_labels))
+            return values.detach(), torch.autograd.grad(values.sum(), inputs)[0]
+
+        return found
+
+    def test_are_the_same_whichever_label_comes_first(self, losses):
+        logits, labels, partners, share = logits_of_mixed_images()
+        turned = torch.arange(12) % 2 == 0  # not all of them: labels and partners of the batch change too
+        other_way = (partners.where(turned, labels), labels.where(turned, partners), (1 - share).where(turned, share))
+        one, other = losses(logits, labels, partners, share), losses(logits, *other_way)
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+    def test_of_whole_images_are_those_without_mixing(self, losses):
+        logits, labels, partners, share = logits_of_mixed_images()
+        mixed, plain = losses(logits, labels, partners, torch.ones_like(share)), losses(logits, labels, partners, None)
+        torch.testing.assert_close(mixed, plain, rtol=1e-4, atol=1e-5)
+
+    def test_hardly_know_of_a_label_with_a_small_share(self, losses):
+        """Also where no other image has that label."""
+        logits, labels, _, share = logits_of_mixed_images()
+        labels, rare = labels.clamp(max=1), torch.full_like(labels, 2)
+        nearly_whole = torch.ones_like(share)
+        nearly_whole[0] = 1 - 1e-6
+        one, other = losses(logits, labels, rare, nearly_whole), losses(logits, labels, rare, None)
+        for found, expected in zip(one, other, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def logits_of_mixed_images() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits [12, 3], two labels for each image, and the shares of the first."""
+    generator = torch.Generator().manual_seed(0)
+    labels, partners = torch.randint(3, (2, 12), generator=generator)
+    return torch.randn(12, 3, generator=generator), labels, partners, torch.rand(12, generator=generator)

@@ -16,7 +16,7 @@ from imbalance_cli.errors import CheckpointError, SettingError
 from imbalance_cli.experiments import run_name
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.schedules import SCHEDULES
-from imbalance_cli.own_methods import load, try_loss
+from imbalance_cli.own_methods import load
 
 METHODS = '''
 """Mine."""
@@ -198,8 +198,7 @@ class TestFaults:
             ("mine.py:no_docstring", "{mine}: no_docstring has no docstring; give it one"),
             (
                 "mine.py:other_inputs",
-                "{mine}: other_inputs takes (logits, target); loss: give it (logits, labels, counts) or "
-                "(logits, labels, counts, features=None), and options after a *",
+                "{mine}: other_inputs takes (logits, target); loss: give it (logits, labels, counts) or (logits, ",
             ),
             ("mine.py:bare_option", "option strength needs a type and a default, as in strength: float = 1.0"),
             ("mine.py:required_option", "option strength needs a type and a default, as in strength: float = 1.0"),
@@ -237,30 +236,189 @@ class TestFaults:
     def test_a_model_must_be_built_in(self):
         assert "a model must be built in" in complaint("train", "--model", "mine.py:my_loss")
 
-    @pytest.mark.parametrize(
-        ("name", "told"),
-        [
-            ("mean", "must give one value per example, for 3 of them a tensor [3]; got []; with PyTorch's losses: "),
-            ("infinite", "gives a value that is no finite number"),
-            ("without_gradient", "has no gradient: compute it from the logits"),
-            ("failing", "mine.py:46: failing: RuntimeError: The size of tensor a (2) must match"),
-        ],
-    )
-    def test_of_a_loss_are_found_before_training(self, name, told, mine):
-        loss = chosen(loss=f"mine.py:{name}").loss
-        with pytest.raises(SettingError) as caught:
-            try_loss(LOSSES.bind(loss), loss["name"], torch.tensor([5.0, 1.0]))
-        assert told in str(caught.value) and str(mine) in str(caught.value)
-
-    def test_of_a_loss_are_told_by_train(self, image_folder, tmp_path):
-        flags = ["-d", image_folder, "--data-dir", image_folder / "cache", "--image-size", 16, "-q"]
-        assert "must give one value per example" in complaint("train", *flags, "--loss", "mine.py:mean")
-        assert "must give one number per class" in complaint("train", *flags, "--class-weights", "mine.py:first_only")
-        assert not (tmp_path / "runs").exists()
-
     def test_a_rising_one_does_not_suit_the_learning_rate(self, mine):
         mine.write_text('def up(progress):\n    """Up."""\n    return progress\n')
         assert "rises" in complaint("train", "--set", "learning_rate_schedule=mine.py:up")
+
+
+TRIED = """
+import torch
+from imbalance_cli.methods.refits import Linear
+
+nan = float("nan")
+"""
+
+FORMS = {  # of what a method is given
+    "loss": "logits, labels, counts",
+    "sampler": "counts, batches",
+    "class_weights": "counts",
+    "sampler_schedule": "progress",
+    "class_weights_schedule": "progress",
+    "learning_rate_schedule": "progress",
+    "augment": "images, draws",
+    "mixing": "images, labels, partners, partner_labels, counts, generator",
+    "second_view": "images, labels, partners, partner_labels, counts, generator",
+    "optimizer": "weights, gradients, memory, learning_rate, weight_decay",
+    "refit": "features, labels, classifier, generator",
+    "resample": "features, labels, seed",
+    "threshold_by": "decisions",
+}
+BUILT_IN = {
+    "loss": "cross_entropy",
+    "sampler": "square_root",
+    "class_weights": "sqrt",
+    "sampler_schedule": "rising",
+    "class_weights_schedule": "deferred",
+    "learning_rate_schedule": "linear",
+    "augment": "flip",
+    "mixing": "mixup",
+    "second_view": "cutmix",
+    "optimizer": "adamw",
+    "refit": "crt",
+    "resample": "smote",
+    "threshold_by": "g_mean",
+}
+BESIDE = {"resample": ["--set", "refit=nearest_mean"], "second_view": ["--set", "mixing=mixup"]}  # what it asks for
+DESCENT = "torch._foreach_add_(weights, gradients, alpha=-learning_rate)"
+
+
+class TestTrials:
+    """Before training every method of a user's own is called; one line says what came back, and what it should be.
+
+    The training images are 96 common ones and 19 rare ones.
+    """
+
+    @pytest.mark.parametrize(
+        ("setting", "result", "told"),
+        [
+            ("loss", "logits.mean()", "must give one value per example, for 3 of them a tensor [3]; got float32 []"),
+            ("loss", "None", "must give one value per example, for 3 of them a tensor [3]; got None; with PyTorch"),
+            ("loss", "logits.sum(1) / 0", "gives a value that is no finite number"),
+            ("loss", "(logits.sum(1) - logits.sum(1)) ** 0.5", "gives a gradient that is no finite number"),
+            ("loss", "logits.detach().sum(1)", "has no gradient: compute it from the logits"),
+            ("sampler", "counts[:1]", "must give one number per class, float64 [2] as counts is; got float64 [1]"),
+            ("sampler", "counts.float()", "float64 [2] as counts is; got float32 [2]"),
+            ("sampler", "counts.tolist()", "float64 [2] as counts is; got a list"),
+            ("sampler", "counts.numpy()", "float64 [2] as counts is; got a NumPy array, float64 [2]"),
+            ("sampler", "counts * torch.tensor([1, nan])", "must give finite draws of at least 0; got nan at index 1"),
+            ("sampler", "counts - 29", "must give finite draws of at least 0; got -10 at index 1"),
+            (
+                "sampler",
+                "counts * 0",
+                "must draw from 2 to 100,000,000 images in an epoch, all classes together; got 0",
+            ),
+            ("sampler", "counts * 1e12", "must draw from 2 to 100,000,000 images in an epoch, all classes together"),
+            ("class_weights", "counts[:1]", "must give one number per class, a tensor [2]; got float64 [1]"),
+            ("class_weights", "3", "must give one number per class, a tensor [2]; got 3"),
+            ("class_weights", "counts * nan", "must give finite weights above 0; got nan at index 0"),
+            ("class_weights", "counts * 0", "must give finite weights above 0; got 0 at index 0"),
+            ("class_weights", "torch.tensor([1, -1])", "must give finite weights above 0; got -1 at index 1"),
+            ("sampler_schedule", "3 - 6 * progress", "must give a number from 0 to 1"),
+            ("sampler_schedule", "nan", "must give a finite number of at least 0; got nan at progress 0"),
+            ("class_weights_schedule", "3 - 6 * progress", "or draws; got 3 at progress 0"),
+            ("class_weights_schedule", "2 * progress", "or draws; got 1.02 at progress 0.51"),
+            ("class_weights_schedule", "nan", "must give a finite number of at least 0; got nan at progress 0"),
+            ("class_weights_schedule", "'much'", "must give a number; got a str at progress 0"),
+            ("learning_rate_schedule", "3 - 6 * progress", "a finite number of at least 0; got -3 at progress 1"),
+            ("learning_rate_schedule", "nan if 0 < progress < 1 else 1", "at least 0; got nan at progress 0.01"),
+            ("learning_rate_schedule", "None", "must give a number; got None at progress 0"),
+            ("augment", "images / 255", "as it is given them, uint8 [8, 3, 16, 16]; got float32 [8, 3, 16, 16]"),
+            ("augment", "images[:, :, 1:]", "as it is given them, uint8 [8, 3, 16, 16]; got uint8 [8, 3, 15, 16]"),
+            ("augment", "None", "must give images as it is given them, uint8 [8, 3, 16, 16]; got None"),
+            ("mixing", "images", "here (float32 [8, 3, 16, 16], float32 [8]); got float32 [8, 3, 16, 16]"),
+            ("mixing", "(images, 0.5)", "got (float32 [8, 3, 16, 16], 0.5)"),
+            ("mixing", "(images.double(), images[:, 0, 0, 0])", "got (float64 [8, 3, 16, 16], float32 [8])"),
+            ("mixing", "(images, torch.full((len(images),), 3.0))", "must give shares from 0 to 1; got 3"),
+            ("mixing", "(images, torch.full((len(images),), nan))", "must give shares from 0 to 1; got nan"),
+            ("mixing", "(images * nan, torch.ones(len(images)))", "must give finite images; got some that are not"),
+            ("second_view", "(images, -torch.ones(len(images)))", "must give shares from 0 to 1; got -1"),
+            ("optimizer", "[w - g for w, g in zip(weights, gradients)]", "must change the weights in place"),
+            ("optimizer", "[w.mul_(nan) for w in weights]", "must leave weights finite"),
+            (
+                "optimizer",
+                f"[{DESCENT}, memory.update(last=(1, 2))]",
+                "in memory, for a stopped run to go on; got (1, 2)",
+            ),
+            (
+                "refit",
+                "classifier.weight",
+                "must give a classifier of the kind it was given, as in classifier._replace(weight=weight); got ",
+            ),
+            ("refit", "classifier._replace(bias=classifier.bias[:1])", "a bias float32 [2], as the trained one's; got"),
+            ("refit", "classifier._replace(bias=classifier.bias.requires_grad_())", "without gradient; add .detach()"),
+            (
+                "refit",
+                "Linear(*(each * nan for each in classifier))",
+                "must give finite weights; got some that are not",
+            ),
+            ("resample", "features", "must give (features, labels), NumPy arrays of float [m, 8] and int64 [m]; got a"),
+            (
+                "resample",
+                "(features, labels[1:])",
+                "int64 [m]; got (a NumPy array, float32 [115, 8], a NumPy array, int",
+            ),
+            ("resample", "(features[:0], labels[:0])", "must leave some of the features; got none"),
+            ("resample", "(features * nan, labels)", "must give finite features; got some that are not"),
+            ("resample", "(features, labels + 1)", "must give labels that occur in those it is given; got 2"),
+            ("threshold_by", "1.0", "must give a score for every decision, one more than there are images"),
+            (
+                "threshold_by",
+                "decisions.hits[:, -1] * nan",
+                "must give a score for every decision; got nan for number 0, as of 0 / 0",
+            ),
+        ],
+    )
+    def test_a_fault_is_told_before_anything_is_written(self, setting, result, told, image_folder, tmp_path):
+        (tmp_path / "own.py").write_text(f'{TRIED}\ndef it({FORMS[setting]}):\n    """Mine."""\n    return {result}\n')
+        choice = "[own.py:it]" if setting == "augment" else "own.py:it"
+        more = ["--set", f"{setting}={choice}", *BESIDE.get(setting, ())]
+        line = complaint("train", *flags(image_folder), *more)
+        assert f"{tmp_path / 'own.py'}:it" in line and told in line
+        assert not (tmp_path / "runs").exists()
+
+    @pytest.mark.parametrize("setting", FORMS)
+    def test_what_it_raises_is_told_with_its_line(self, setting, image_folder, tmp_path):
+        (tmp_path / "own.py").write_text(f'def it({FORMS[setting]}):\n    """Mine."""\n    return 1 / 0\n')
+        choice = "[own.py:it]" if setting == "augment" else "own.py:it"
+        more = ["--set", f"{setting}={choice}", *BESIDE.get(setting, ())]
+        line = complaint("train", *flags(image_folder), *more)
+        assert f"{tmp_path / 'own.py'}:3: it: ZeroDivisionError: division by zero" in line
+        assert not (tmp_path / "runs").exists()
+
+    @pytest.mark.parametrize("second", [None, "{epochs: 1, class_weights: mine.py:first_only}"])
+    def test_each_stage_is_tried_out(self, second, image_folder, tmp_path):
+        more = ["--set", f"stages=[{second}]"] if second else ["--set", "class_weights=mine.py:first_only"]
+        assert "mine.py:first_only must give" in complaint("train", *flags(image_folder), *more)
+        assert not (tmp_path / "runs").exists()
+
+    def test_a_loss_is_tried_out_with_features_too(self, image_folder, mine):
+        mine.write_text(METHODS.replace("features.norm(dim=1)", "features.norm()[None, None]"))
+        line = complaint("train", *flags(image_folder), "--loss", "mine.py:with_features")
+        assert "mine.py:with_features must give one value per example" in line
+
+    def test_an_option_of_cmo_means_what_it_means_there(self, image_folder, mine):
+        form = FORMS["mixing"]
+        mine.write_text(f'def it({form}, *, partner_power: float = 0.0):\n    """Mine."""\n    return images, labels\n')
+        line = complaint("train", *flags(image_folder), "--set", "mixing=mine.py:it")
+        assert "the option partner_power is that of cmo, with its alpha and probability; add these, or rename" in line
+
+    def test_training_goes_on_undisturbed(self, image_folder, tmp_path):
+        """Methods of one's own of every kind, which do what built-in ones do, give the same bytes."""
+        text = "from imbalance_cli.config import EVERY_REGISTRY\n"
+        for setting, name in BUILT_IN.items():
+            text += f'def {setting}({FORMS[setting]}):\n    """Mine."""\n'
+            text += f"    return EVERY_REGISTRY['{setting}'].get('{name}').function({FORMS[setting]})\n"
+        (tmp_path / "own.py").write_text(text)
+        weights = []
+        for names in (BUILT_IN, {setting: f"own.py:{setting}" for setting in BUILT_IN}):
+            settings = settings_for(image_folder, image_folder / "cache", **names | {"augment": [names["augment"]]})
+            run = complete(new_run(settings, tmp_path / f"run{len(weights)}"))
+            weights.append(run.trainer.state()["weights"])
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def flags(image_folder: Path) -> list[object]:
+    return ["-d", image_folder, "--data-dir", image_folder / "cache", "--image-size", 16, "-q"]
 
 
 class TestRuns:

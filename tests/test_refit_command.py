@@ -6,20 +6,28 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from command_line import complaint, imbalance
 from small_data import complete, content, new_run, settings_for
 
-from imbalance_cli import checkpoints, experiments, runs
-from imbalance_cli.config import Setting, parse_assignment, resolve
+from imbalance_cli import checkpoints, experiments, refitting, runs
+from imbalance_cli.config import Experiment, Setting, parse_assignment, resolve
 from imbalance_cli.errors import CheckpointError, DivergedError, SettingError
 from imbalance_cli.experiments import Run
-from imbalance_cli.methods.refits import REFITS
+from imbalance_cli.methods.refits import NEEDS_LENGTHS, REFITS
 
 
 @pytest.fixture(scope="module")
 def refitted_run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose experiment asks for a refit; tests only read it."""
     return complete(run_with(image_folder, tmp_path_factory.mktemp("refitted") / "run", refit="lws")).folder
+
+
+@pytest.fixture(scope="module")
+def cosine_run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of LDAM on a cosine classifier; tests only read it."""
+    run = run_with(image_folder, tmp_path_factory.mktemp("cosine") / "run", model__classifier="cosine", loss="ldam")
+    return complete(run).folder
 
 
 @pytest.fixture
@@ -95,9 +103,16 @@ class TestInARun:
         with pytest.raises(SettingError, match="needs more than 19 images of a class, but 'rare' has 19"):
             run_with(image_folder, tmp_path / "run", refit="crt", resample=resample)
 
-    def test_a_cosine_classifier_is_refused_before_training(self, image_folder, tmp_path):
-        with pytest.raises(SettingError, match="refit: the rows of a cosine classifier .*; set model.classifier=lin"):
-            run_with(image_folder, tmp_path / "run", refit="crt", model__classifier="cosine")
+    @pytest.mark.parametrize("name", NEEDS_LENGTHS)
+    def test_what_changes_row_lengths_is_refused_for_a_cosine_classifier_before_training(
+        self, image_folder, tmp_path, name
+    ):
+        with pytest.raises(SettingError) as raised:
+            run_with(image_folder, tmp_path / "run", refit=name, model__classifier="cosine")
+        assert str(raised.value) == (
+            f"refit: {name} {NEEDS_LENGTHS[name]}; choose another (refit=crt, refit=nearest_mean, "
+            "refit=label_over_smoothing), or train with model.classifier=linear"
+        )
 
     def test_a_refit_that_diverges_says_so_and_keeps_the_training(self, image_folder, tmp_path):
         refit = {"name": "crt", "epochs": 100, "learning_rate": 1000.0, "weight_decay": 1.0}
@@ -166,6 +181,17 @@ class TestTheCommand:
         assert found["crt"].items() >= results_of(run.parent / "mine-crt").items()
         assert found["crt"]["run"] == str(run.parent / "mine-crt")
 
+    def test_features_are_extracted_once_for_all_methods(self, run, monkeypatch):
+        calls = []
+        predict = refitting.predict
+        monkeypatch.setattr(refitting, "predict", lambda *given, **named: calls.append(1) or predict(*given, **named))
+        checkpoint = checkpoints.load(run)
+        wanted = [with_refit(checkpoint, name) for name in ("nearest_mean", "lws", "crt")]
+        found = [refit.trainer.state()["weights"] for refit in experiments.refitted(checkpoint, wanted, lambda _: None)]
+        assert len(calls) == 1
+        (alone,) = experiments.refitted(checkpoint, wanted[-1:], lambda _: None)
+        assert all(map(torch.equal, found[-1].values(), alone.trainer.state()["weights"].values()))
+
     def test_names_the_folder_after_the_run_even_from_inside_it(self, run, monkeypatch):
         monkeypatch.chdir(run)
         imbalance("refit", ".", "--method", "nearest_mean", "-q")
@@ -193,10 +219,48 @@ class TestTheCommand:
         assert told.startswith("resample: kmeans_smote does not work on these features (common 96, rare 19): ")
         assert [entry.name for entry in run.parent.iterdir()] == ["mine"]
 
-    def test_a_refitted_run_is_refused(self, refitted_run):
-        assert complaint("refit", refitted_run, exit_code=4) == (
-            "this model was refitted already, by lws; give the run that it came from, or train with --set refit=none"
+    @pytest.mark.parametrize("method", ["crt", "nearest_mean"])
+    def test_of_a_refitted_run_gives_the_bytes_of_the_run_that_it_came_from(self, run, refitted_run, tmp_path, method):
+        shutil.copytree(refitted_run, tmp_path / "again")
+        for folder in (run, tmp_path / "again"):
+            imbalance("refit", folder, "--method", method, "--device", "cpu", "-q")
+        assert content(tmp_path / f"again-{method}") == content(tmp_path / f"mine-{method}")
+
+    def test_a_table_of_a_refitted_run_says_what_it_was(self, refitted_run, tmp_path):
+        shutil.copytree(refitted_run, tmp_path / "again")
+        found = json.loads(
+            imbalance("refit", tmp_path / "again", "--method", "crt", "nearest_mean", "--json", "-q").stdout
         )
+        assert list(found) == ["as refitted by lws", "crt", "nearest_mean"]
+
+    def test_a_refitted_run_is_refused_where_its_trained_classifier_is_needed(self, refitted_run, tmp_path):
+        shutil.copytree(refitted_run, tmp_path / "again")
+        told = complaint("refit", tmp_path / "again", "--method", "crt", "max_norm", exit_code=4)
+        assert told == (
+            "max_norm goes on from the classifier that was trained, and lws has replaced that here; give the run that "
+            "it came from, train with --set refit=none, or choose crt or nearest_mean, which look at the features alone"
+        )
+        assert [entry.name for entry in tmp_path.iterdir()] == ["again"]
+
+    def test_a_method_that_does_not_fit_leaves_no_folder_of_one_that_does(self, cosine_run, tmp_path):
+        shutil.copytree(cosine_run, tmp_path / "mine")
+        told = complaint("refit", tmp_path / "mine", "--method", "crt", "lws")
+        assert told.startswith("refit: lws learns how long each row is to be, ")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+
+    def test_of_a_cosine_classifier_resamples_by_angle(self, cosine_run, tmp_path, monkeypatch):
+        seen = []
+        resample = refitting.resample
+        monkeypatch.setattr(
+            refitting,
+            "resample",
+            lambda choice, features, *given: seen.append(features) or resample(choice, features, *given),
+        )
+        shutil.copytree(cosine_run, tmp_path / "mine")
+        checkpoint = checkpoints.load(tmp_path / "mine")
+        more = [Setting(("resample",), {"name": "smote", "k_neighbours": 3}, "test")]
+        (run,) = experiments.refitted(checkpoint, [with_refit(checkpoint, "crt", *more)], lambda _: None)
+        torch.testing.assert_close(seen[0], F.normalize(run.features()))
 
     def test_a_run_that_has_not_finished_is_refused(self, image_folder, tmp_path):
         run = run_with(image_folder, tmp_path / "run")
@@ -212,10 +276,28 @@ class TestTheCommand:
             next(experiments.refitted(foreign, [], lambda _: None))
 
 
+def with_refit(checkpoint: checkpoints.Checkpoint, name: str, *more: Setting) -> Experiment:
+    own = [Setting((key,), value, "run") for key, value in checkpoint.config.items()]
+    return resolve(None, [*own, Setting(("refit",), name, "test"), *more])[0]
+
+
 @pytest.mark.parametrize("name", [name for name in REFITS.names() if name != "none"])
 def test_every_refit_works_on_a_trained_model(finished_run: Path, name: str) -> None:
     checkpoint = checkpoints.load(finished_run)
-    own = [Setting((key,), value, "run") for key, value in checkpoint.config.items()]
-    experiment, _ = resolve(None, [*own, Setting(("refit",), name, "test")])
-    (run,) = experiments.refitted(checkpoint, [experiment], lambda _: None)
+    (run,) = experiments.refitted(checkpoint, [with_refit(checkpoint, name)], lambda _: None)
     assert set(run.operating_points) == {"argmax", "prior", "validation"}
+
+
+@pytest.mark.parametrize("name", ["crt", "nearest_mean", "label_over_smoothing"])
+def test_a_cosine_classifier_is_refitted_to_another(
+    cosine_run: Path, image_folder: Path, tmp_path: Path, name: str
+) -> None:
+    """To the bytes of training with that refit; only the rows change, and the prior correction is that of the refit."""
+    shutil.copytree(cosine_run, tmp_path / "mine")
+    imbalance("refit", tmp_path / "mine", "--method", name, "--device", "cpu", "-q")
+    whole = run_with(image_folder, tmp_path / "whole", model__classifier="cosine", loss="ldam", refit=name)
+    assert content(tmp_path / f"mine-{name}") == content(complete(whole).folder)
+    before, after = (checkpoints.load(tmp_path / folder) for folder in ("mine", f"mine-{name}"))
+    changed = {key for key in before.weights if not torch.equal(before.weights[key], after.weights[key])}
+    assert changed == {"classifier.weight"}
+    assert any(after.calibration["reference"]) == (name == "label_over_smoothing")

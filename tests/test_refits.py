@@ -1,4 +1,4 @@
-"""Refits: another linear classifier on the same features, by hand, against its theory, and to the byte."""
+"""Refits: another classifier on the same features, by hand, against its theory, and to the byte."""
 
 import inspect
 import math
@@ -7,12 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from imbalance_cli.blocks import CosineClassifier
 from imbalance_cli.methods.losses.classic import cross_entropy
 from imbalance_cli.methods.posthoc import uninformative_logits
-from imbalance_cli.methods.refits import REFITS, Linear
+from imbalance_cli.methods.refits import FROM_FEATURES_ALONE, NEEDS_LENGTHS, REFITS, Cosine, Linear
 from imbalance_cli.methods.weights import class_weights
 
 every_refit = pytest.mark.parametrize("method", list(REFITS), ids=lambda method: method.name)
+every_cosine_refit = pytest.mark.parametrize("name", ["crt", "nearest_mean", "label_over_smoothing"])
 
 COUNTS = [300, 60, 10]
 PRIOR = torch.tensor([2.0, 0.5, -2.5], dtype=torch.float64)
@@ -35,13 +37,19 @@ def trained() -> Linear:
     return Linear(weight, PRIOR.float(), PRIOR)
 
 
+def trained_cosine() -> Cosine:
+    """A cosine classifier that leans towards the first class, whose row lies nearest to the images of the others."""
+    weight = torch.tensor([[1.0, 0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0, 1.0]])
+    return Cosine(3 * weight, torch.zeros(3), PRIOR)
+
+
 def refitted(name, features, labels, classifier=None, **options) -> Linear:
     choice = {"name": name, **REFITS.get(name).schema.model_validate(options).model_dump()}
     return REFITS.bind(choice)(features, labels, classifier or trained(), keyed())
 
 
 def recalls(classifier: Linear, features, labels) -> list[float]:
-    right = F.linear(features, classifier.weight, classifier.bias).argmax(1) == labels
+    right = classifier.logits(features).argmax(1) == labels
     return [float(right[labels == label].float().mean()) for label in range(3)]
 
 
@@ -213,6 +221,94 @@ class TestLabelOverSmoothing:
             "label_over_smoothing", torch.zeros(len(labels), 5), labels, smoothing=0.5, epochs=100, learning_rate=0.1
         )
         assert found.reference.tolist() == pytest.approx(expected.tolist(), abs=0.02)
+
+
+class TestOfACosineClassifier:
+    def test_every_method_but_those_of_row_lengths_is_for_it(self):
+        assert sorted(REFITS.names()) == sorted(["none", "crt", "nearest_mean", "label_over_smoothing", *NEEDS_LENGTHS])
+
+    def test_the_form_is_that_of_the_models_layer(self):
+        layer, features = CosineClassifier(5, 3), some_features()[0]
+        form = Cosine(layer.weight.detach(), torch.zeros(3), PRIOR)
+        torch.testing.assert_close(form.logits(features), layer(features).detach())
+        assert form.parameters[0] is form.weight and len(form.parameters) == 1
+
+    def test_a_fresh_one_is_drawn_as_the_layer_draws_it(self):
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            layer = CosineClassifier(5, 3)
+        fresh = trained_cosine().fresh(keyed())
+        assert torch.equal(fresh.weight, layer.weight) and fresh.bias.tolist() == [0, 0, 0]
+
+    @every_cosine_refit
+    def test_gives_a_cosine_classifier_to_the_same_bytes_and_leaves_what_it_is_given(self, name):
+        features, labels = some_features()
+        given = trained_cosine()
+        found = refitted(name, features, labels, given)
+        assert isinstance(found, Cosine) and found.bias.tolist() == [0, 0, 0]
+        assert all(values.isfinite().all() and not values.requires_grad for values in found)
+        assert all(map(torch.equal, found, refitted(name, features, labels, given)))
+        assert all(map(torch.equal, given, trained_cosine()))
+
+    @every_cosine_refit
+    def test_finds_every_class_that_the_features_tell_apart(self, name):
+        features, labels = some_features(distance=6.0)
+        found = refitted(name, features, labels, trained_cosine())
+        right = (found.logits(features) - found.reference).argmax(1) == labels
+        assert min(float(right[labels == label].float().mean()) for label in range(3)) > 0.98
+
+    @every_cosine_refit
+    @pytest.mark.parametrize("counts", [[50, 0, 9], [1, 1, 1], [0, 0, 40]])
+    def test_copes_with_classes_of_one_image_or_none(self, name, counts):
+        found = refitted(name, *some_features(counts), trained_cosine())
+        assert all(values.isfinite().all() for values in found)
+
+    @every_cosine_refit
+    def test_the_length_of_an_image_s_features_changes_nothing(self, name):
+        features, labels = some_features()
+        lengths = torch.rand(len(features), 1, generator=keyed()) + 0.5
+        found, other = (refitted(name, each, labels, trained_cosine()) for each in (features, lengths * features))
+        for one, same in zip(found, other, strict=True):
+            torch.testing.assert_close(one, same, rtol=1e-3, atol=1e-3)
+
+    def test_retraining_makes_equal_logits_of_features_that_say_nothing(self):
+        features = torch.tensor([1.0, 2.0, 0.5, 1.0, 1.0])
+        labels = some_features()[1]
+        found = refitted("crt", features.repeat(len(labels), 1), labels, trained_cosine(), epochs=30)
+        logits = found.logits(features[None])[0]
+        assert (logits - logits.mean()).tolist() == pytest.approx([0, 0, 0], abs=0.2)
+        assert found.reference.tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize("name", FROM_FEATURES_ALONE)
+    def test_what_looks_at_the_features_alone_gives_the_same_whatever_was_trained(self, name):
+        spoilt = Cosine(torch.full((3, 5), 1e6), torch.zeros(3), -PRIOR)
+        given = some_features()
+        assert all(map(torch.equal, refitted(name, *given, trained_cosine()), refitted(name, *given, spoilt)))
+
+    def test_the_nearest_mean_is_the_largest_cosine_to_a_mean_direction(self):
+        features, labels = some_features()
+        found = refitted("nearest_mean", features, labels, trained_cosine())
+        means = torch.stack([F.normalize(features[labels == label]).mean(0) for label in range(3)])
+        cosines = F.cosine_similarity(features[:, None], means[None], dim=2)
+        torch.testing.assert_close(found.logits(features), 30 * cosines)
+
+    def test_smoothing_refers_to_what_the_trained_reference_becomes(self):
+        """An image for which the trained classifier gives its reference gets the new reference, up to a constant."""
+        features, labels = some_features()
+        features = features[:, :3]  # three rows of three features: only one direction gives three logits
+        feature = torch.tensor([[0.9, 1.2, 0.3]])
+        weight = torch.tensor([[1.5, 0.2, 0.0], [0.5, 1.0, 0.0], [0.7, 0.1, 0.9]])
+        classifier = Cosine(weight, torch.zeros(3), torch.zeros(3).double())
+        classifier = classifier._replace(reference=classifier.logits(feature)[0].double())
+        found = refitted("label_over_smoothing", features, labels, classifier)
+        logits = found.logits(feature)[0].double()
+        assert float((logits - logits.mean() - classifier.reference + classifier.reference.mean()).abs().max()) > 3
+        # Near rather than equal: the regression's image need not have length 1.
+        assert found.reference.tolist() == pytest.approx((logits - logits.mean()).tolist(), abs=0.35)
+
+    def test_smoothing_keeps_the_trained_reference_where_it_hardly_moves(self):
+        found = refitted("label_over_smoothing", *some_features(), trained_cosine(), epochs=1, learning_rate=1e-9)
+        assert found.reference.tolist() == pytest.approx(PRIOR.tolist(), abs=1e-4)
 
 
 class TestMaxNorm:

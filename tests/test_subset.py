@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_data import make_image_folder
 from typer.testing import CliRunner
 
@@ -40,6 +42,58 @@ def dataset(*sizes, test=10):
 def counts_of(available, ratio, profile, **options):
     named = dict(zip(NAMES, available, strict=False))
     return list(profile_counts(named, Decimal(ratio), profile=profile, **options).values())
+
+
+@st.composite
+def wishes(draw):
+    """Class sizes, and how many images of each class a subset and a smaller one shall hold."""
+    sizes = draw(st.lists(st.integers(1, 40), min_size=2, max_size=5))
+    wanted = [draw(st.integers(1, size)) for size in sizes]
+    fewer = [draw(st.integers(1, count)) for count in wanted]
+    return sizes, *(dict(zip(NAMES, counts, strict=False)) for counts in (wanted, fewer))
+
+
+class TestAnySubset:
+    @given(wish=wishes(), seed=st.integers(0, 2**32 - 1), protocol=st.sampled_from(["nested", "cao"]))
+    @settings(deadline=None)
+    def test_holds_what_was_asked_for_each_image_once_under_its_own_label(self, wish, seed, protocol):
+        sizes, wanted, _ = wish
+        whole = dataset(*sizes)
+        manifest, subset = make_subset(whole, counts=wanted, seed=seed, protocol=protocol)
+        assert {name: len(items) for name, items in manifest.items.items()} == wanted
+        assert subset.train.counts().tolist() == list(wanted.values())
+        assert len(set(subset.train.items)) == len(subset.train)
+        places = [int(item) for item in subset.train.items]
+        assert torch.equal(subset.train.labels, whole.train.labels[places])
+        assert torch.equal(subset.train.images, whole.train.images[places])
+
+    @given(wish=wishes(), seed=st.integers(0, 2**32 - 1), shuffle=st.randoms())
+    @settings(deadline=None)
+    def test_a_smaller_one_lies_within_and_none_depends_on_the_order_of_the_images(self, wish, seed, shuffle):
+        sizes, wanted, fewer = wish
+        original = images(*sizes)
+        order = list(range(len(original)))
+        shuffle.shuffle(order)
+        shuffled = ImageSet(
+            original.images[order], original.labels[order], original.class_names, tuple(map(str, order))
+        )
+        large, small, elsewhere = (
+            choose_items(source, counts, protocol="nested", seed=seed)
+            for source, counts in ((original, wanted), (original, fewer), (shuffled, wanted))
+        )
+        for name in wanted:
+            assert set(small[name]) <= set(large[name]) == set(elsewhere[name])
+
+    @given(wish=wishes(), seed=st.integers(0, 2**32 - 1))
+    @settings(deadline=None)
+    def test_of_a_subset_is_that_of_the_whole(self, wish, seed):
+        sizes, wanted, fewer = wish
+        _, once = make_subset(dataset(*sizes), counts=wanted, seed=seed)
+        _, twice = make_subset(once, counts=fewer, seed=seed)
+        _, directly = make_subset(dataset(*sizes), counts=fewer, seed=seed)
+        assert twice.train.items == directly.train.items
+        assert torch.equal(twice.train.labels, directly.train.labels)
+        assert torch.equal(twice.train.images, directly.train.images)
 
 
 class TestRatio:

@@ -75,13 +75,15 @@ def _refit(place: Path, said: dict[str, list[Setting]], out: Output, output: Pat
     origin = place if os.path.isdir(place) else place.parent
     if origin.name in ("", ".."):  # the new folder is named after it
         origin = origin.resolve()
+    own_refit = checkpoint.config["refit"]["name"]
     own = [Setting((name,), value, str(place)) for name, value in checkpoint.config.items()]
     wanted = {name: resolve(None, [*own, *more]) for name, more in said.items()}
+    before = "as trained" if own_refit == "none" else f"as refitted by {short_name(own_refit)}"
     found: dict[str, dict[str, Any]] = {}
     refitted = experiments.refitted(checkpoint, [experiment for experiment, _ in wanted.values()], out.notice)
     for run, (name, (experiment, sources)) in zip(refitted, wanted.items(), strict=True):
         if len(wanted) > 1 and not found:
-            found["as trained"] = evaluate(checkpoint, run.prepared.test, device=experiment.device)[0]
+            found[before] = evaluate(checkpoint, run.prepared.test, device=experiment.device)[0]
         parts = [origin.name, *(short_name(each) for each in (name, experiment.resample["name"]) if each != "none")]
         folder = output or runs.free_folder(origin.parent, "-".join(parts))
         make_folder(folder)

@@ -128,9 +128,10 @@ def _start(
     if folder is not None and not dry_run:
         runs.require_unlocked(folder)
         runs.check_folder(folder, overwrite=overwrite)
-    for warning in combinations.warnings(experiment):
-        out.notice(f"warning: {warning}")
     prepared = experiment_data.prepare(experiment, out.notice)
+    counts = dict(zip(prepared.train.class_names, prepared.train.counts().tolist(), strict=True))
+    for warning in combinations.warnings(prepared.experiment, counts):
+        out.notice(f"warning: {warning}")
     if dry_run:
         from imbalance_cli.reports import experiment_report
 

@@ -1,9 +1,9 @@
-"""Refits: a trained network's features to another linear classifier on top of them.
+"""Refits: a trained network's features to another classifier of the same kind on top of them.
 
 What an imbalanced training spoils is mostly the last layer (Kang et al., 2020). Every method has the form
 `(features, labels, classifier, generator, *, options) -> Linear`: features float32 [n, d] of the training images and
-their labels int64 [n], perhaps resampled; classifier, the trained one; generator, where all draws come from. Everything
-is on the CPU, and equal generators give equal bytes.
+their labels int64 [n], perhaps resampled; classifier, the trained one, `Linear` or `Cosine` as what is returned;
+generator, where all draws come from. Everything is on the CPU, and equal generators give equal bytes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Generator, Tensor
 
-    from imbalance_cli import weight_steps
+    from imbalance_cli import blocks, weight_steps
     from imbalance_cli.data import order
     from imbalance_cli.methods import posthoc
 else:
     torch = lazy_import("torch")
     F = lazy_import("torch.nn.functional")
+    blocks = lazy_import("imbalance_cli.blocks")
     weight_steps = lazy_import("imbalance_cli.weight_steps")
     order = lazy_import("imbalance_cli.data.order")
     posthoc = lazy_import("imbalance_cli.methods.posthoc")
@@ -51,8 +52,68 @@ class Linear(NamedTuple):
     bias: Tensor
     reference: Tensor
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What training may change."""
+        return [self.weight, self.bias]
+
+    @property
+    def rows(self) -> Tensor:
+        """What `seen` features are multiplied with."""
+        return self.weight
+
+    def seen(self, features: Tensor) -> Tensor:
+        """What counts of `features`."""
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """What the classifier makes of `features`, [n, classes]."""
+        return F.linear(self.seen(features), self.rows, self.bias)
+
+    def fresh(self, generator: Generator) -> Linear:
+        """An untrained classifier of this kind, drawn as PyTorch draws a linear layer; without a reference yet."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        weight, bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        weight.uniform_(-bound, bound, generator=generator)
+        return self._replace(weight=weight, bias=bias.uniform_(-bound, bound, generator=generator))
+
+    def balanced(self, weight: Tensor, bias: Tensor) -> Linear:
+        """One of this kind that is balanced by itself."""
+        return self._replace(weight=weight, bias=bias, reference=torch.zeros(len(bias), dtype=torch.float64))
+
+
+class Cosine(Linear):
+    """A cosine classifier, as `blocks.CosineClassifier`: linear in features of length 1, by rows all equally long.
+
+    The length of its rows of `weight` changes nothing, and its bias stays 0.
+    """
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [self.weight]
+
+    @property
+    def rows(self) -> Tensor:
+        return blocks.CosineClassifier.SCALE * F.normalize(self.weight)
+
+    def seen(self, features: Tensor) -> Tensor:
+        return F.normalize(features)
+
+    def fresh(self, generator: Generator) -> Linear:
+        """Drawn as `blocks.CosineClassifier` draws its rows."""
+        return self._replace(weight=torch.empty_like(self.weight).normal_(generator=generator))
+
 
 REFITS: Registry[Callable[..., Linear]] = Registry("refit")
+
+# What has no use on a cosine classifier, and why.
+NEEDS_LENGTHS = {
+    "lws": "learns how long each row is to be, which changes nothing in a cosine classifier",
+    "tau_normalisation": "makes the rows more equally long, as which a cosine classifier takes them anyway",
+    "max_norm": "limits how long the rows are, which changes nothing in a cosine classifier",
+}
+# Whatever the classifier before was, these find the same.
+FROM_FEATURES_ALONE = ("crt", "nearest_mean")
 
 Epochs = Annotated[int, Interval(ge=1, le=100_000)]
 Rate = Annotated[float, Interval(gt=0, le=1000)]
@@ -79,20 +140,20 @@ def crt(
     weight_decay: Decay = 5e-4,
 ) -> Linear:
     """A new classifier, trained with every class drawn equally often: cRT (Kang et al., 2020)."""
-    weight, bias = _fresh(classifier, generator)
+    found = classifier.fresh(generator)
     _train(
-        [weight, bias],
-        lambda batch: F.linear(batch, weight, bias),
+        found.parameters,
+        found.logits,
         cross_entropy,
         features,
         labels,
-        _balanced_draws(labels, len(bias)),
+        _balanced_draws(labels, len(found.bias)),
         generator,
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
-    return _balanced(weight, bias)
+    return classifier.balanced(found.weight, found.bias)
 
 
 @REFITS.register
@@ -110,7 +171,7 @@ def lws(
     A class's bias is scaled with its row, as in the authors' code.
     """
     scale = torch.ones_like(classifier.bias)
-    logits = F.linear(features, classifier.weight, classifier.bias)
+    logits = classifier.logits(features)
     _train(
         [scale],
         lambda batch: scale * batch,
@@ -123,7 +184,7 @@ def lws(
         learning_rate=learning_rate,
         weight_decay=0.0,
     )
-    return _balanced(scale[:, None] * classifier.weight, scale * classifier.bias)
+    return classifier.balanced(scale[:, None] * classifier.weight, scale * classifier.bias)
 
 
 @REFITS.register
@@ -152,7 +213,7 @@ def nearest_mean(features: Tensor, labels: Tensor, classifier: Linear, generator
     A row is a class mean scaled to length 1; there is no bias. A class without images has a row of 0.
     """
     sums = torch.zeros_like(classifier.weight).index_add(0, labels, F.normalize(features))
-    return _balanced(F.normalize(sums), torch.zeros_like(classifier.bias))
+    return classifier.balanced(F.normalize(sums), torch.zeros_like(classifier.bias))
 
 
 @REFITS.register
@@ -172,12 +233,12 @@ def label_over_smoothing(
     what follows is on the way from the trained classifier rather than the least loss; and so is the reference, which
     is what the trained one becomes.
     """
-    weight, bias = classifier.weight.clone(), classifier.bias.clone()
+    found = _copy(classifier)
     loss = partial(cross_entropy, label_smoothing=smoothing)
-    draws = labels.bincount(minlength=len(bias)).double()
+    draws = labels.bincount(minlength=len(found.bias)).double()
     _train(
-        [weight, bias],
-        lambda batch: F.linear(batch, weight, bias),
+        found.parameters,
+        found.logits,
         loss,
         features,
         labels,
@@ -187,7 +248,7 @@ def label_over_smoothing(
         learning_rate=learning_rate,
         weight_decay=0.0,
     )
-    return Linear(weight, bias, _reference_now(features, classifier, weight, bias))
+    return found._replace(reference=_reference_now(features, classifier, found))
 
 
 @REFITS.register
@@ -206,12 +267,12 @@ def max_norm(
 
     The class weights are those of the effective number.
     """
-    weight, bias = classifier.weight.clone(), classifier.bias.clone()
-    draws = labels.bincount(minlength=len(bias)).double()
+    found = _copy(classifier)
+    draws = labels.bincount(minlength=len(found.bias)).double()
     weights = class_weights({"name": "effective_number"}, draws)
     _train(
-        [weight, bias],
-        lambda batch: F.linear(batch, weight, bias),
+        found.parameters,
+        found.logits,
         lambda logits, target, counts: weights.to(logits)[target] * cross_entropy(logits, target, counts),
         features,
         labels,
@@ -222,38 +283,32 @@ def max_norm(
         weight_decay=weight_decay,
         longest=longest,
     )
-    return Linear(weight, bias, torch.from_numpy(posthoc.uninformative_logits(cross_entropy, draws, weights)))
+    return found._replace(reference=torch.from_numpy(posthoc.uninformative_logits(cross_entropy, draws, weights)))
 
 
-def _reference_now(features: Tensor, classifier: Linear, weight: Tensor, bias: Tensor) -> Tensor:
-    """What `weight` and `bias` make of an image of which `classifier` makes its reference: float64 [classes], mean 0.
+def _reference_now(features: Tensor, before: Linear, now: Linear) -> Tensor:
+    """What `now` makes of an image of which `before` makes its reference: float64 [classes], mean 0.
 
     Such an image says nothing about its class, so this is the reference of a classifier that comes from the trained
     one, however far it has gone. Of all the features that an image could have then, those expected by a linear
     regression of `features` on their logits are taken.
     """
-    mean = features.double().mean(0)
-    apart = features.double() - mean
+    seen = before.seen(features).double()
+    mean = seen.mean(0)
+    apart = seen - mean
     covariance = apart.T @ apart / len(apart)
-    rows = classifier.weight.double() - classifier.weight.double().mean(0)  # logits count up to a constant
-    missing = classifier.reference - (rows @ mean + classifier.bias.double())
+    rows = before.rows.double() - before.rows.double().mean(0)  # logits count up to a constant
+    missing = before.reference - (rows @ mean + before.bias.double())
     missing = missing - missing.mean()
     # Nothing can be told along a direction in which the images vary less than 1e-3 of the most.
     spread: Tensor = torch.linalg.pinv(rows @ covariance @ rows.T, hermitian=True, rtol=1e-6)
     expected = mean + covariance @ rows.T @ spread @ missing
-    logits: Tensor = weight.double() @ expected + bias.double()
+    logits: Tensor = now.rows.double() @ expected + now.bias.double()
     return logits - logits.mean()
 
 
-def _fresh(classifier: Linear, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The weight and bias of an untrained classifier, drawn as PyTorch draws those of a linear layer."""
-    bound = 1 / math.sqrt(classifier.weight.shape[1])
-    weight, bias = torch.empty_like(classifier.weight), torch.empty_like(classifier.bias)
-    return weight.uniform_(-bound, bound, generator=generator), bias.uniform_(-bound, bound, generator=generator)
-
-
-def _balanced(weight: Tensor, bias: Tensor) -> Linear:
-    return Linear(weight, bias, torch.zeros(len(bias), dtype=torch.float64))
+def _copy(classifier: Linear) -> Linear:
+    return classifier._replace(weight=classifier.weight.clone(), bias=classifier.bias.clone())
 
 
 def _balanced_draws(labels: Tensor, classes: int) -> Tensor:

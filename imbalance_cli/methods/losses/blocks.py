@@ -30,11 +30,16 @@ def in_blocks(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(loss)
     def taken(logits: Tensor, labels: Tensor, counts: Tensor, **options: Any) -> Tensor:
         bound = partial(loss, counts=counts, **options)
-        rows = BLOCK * torch.get_num_threads() // logits.shape[1]
-        rows = max(4, rows - rows % 4)  # in fours, as random numbers come (see `equalization`)
+        rows = rows_in_cache(logits)
         learns = logits.requires_grad and torch.is_grad_enabled()
         if len(labels) <= rows or not learns or logits.device.type != "cpu":
             return bound(logits, labels)
         return slopes.in_blocks(bound, logits, labels, rows)
 
     return taken
+
+
+def rows_in_cache(logits: Tensor) -> int:
+    """How many examples a block of `logits` [batch, classes] has."""
+    rows = BLOCK * torch.get_num_threads() // logits.shape[1]
+    return max(4, rows - rows % 4)  # in fours, as random numbers come (see `equalization`)

@@ -38,6 +38,7 @@ def focal(
     logits: Tensor,
     labels: Tensor,
     counts: Tensor,
+    class_sizes: Tensor | None = None,
     *,
     gamma: Focus = 2.0,
     alpha: float | list[float] | Literal["counts"] | None = None,
@@ -62,7 +63,8 @@ def focal(
         loss = (gamma * F.logsigmoid(d)).exp() * -F.logsigmoid(-d)
     if alpha is None:
         return loss
-    return loss * _alpha_per_class(alpha, counts).to(loss)[labels]
+    weights = _alpha_per_class(alpha, counts, counts if class_sizes is None else class_sizes)
+    return loss * weights.to(loss)[labels]
 
 
 @LOSSES.register
@@ -107,8 +109,7 @@ def huber(logits: Tensor, labels: Tensor, counts: Tensor, *, delta: Annotated[fl
     """
     errors = _probability_errors(logits, labels)
     pulls = errors.detach().clamp(-delta, delta)  # what the errors' gradient is
-    loss: Tensor = torch.linalg.vecdot(pulls, errors - pulls / 2)
-    return loss
+    return (pulls * (errors - pulls / 2)).sum(1)
 
 
 @LOSSES.register
@@ -132,7 +133,7 @@ def _probability_errors(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.softmax(1).scatter_add(1, true, -torch.ones_like(true, dtype=logits.dtype))
 
 
-def _alpha_per_class(alpha: float | list[float] | str, counts: Tensor) -> Tensor:
+def _alpha_per_class(alpha: float | list[float] | str, counts: Tensor, class_sizes: Tensor) -> Tensor:
     classes = len(counts)
     if alpha == "counts":
         return inverse_shares(counts)
@@ -144,7 +145,7 @@ def _alpha_per_class(alpha: float | list[float] | str, counts: Tensor) -> Tensor
                 f"loss.alpha: one number weighs the rarer of two classes, but there are {classes}; "
                 "give one value per class, or counts"
             )
-        rare = torch.arange(classes, device=counts.device) == rarest_class(counts)
+        rare = torch.arange(classes, device=counts.device) == rarest_class(class_sizes)
         return torch.where(rare, alpha, 1.0 - alpha)
     values = [float(value) for value in alpha]
     if len(values) != classes:

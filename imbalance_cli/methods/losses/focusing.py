@@ -81,7 +81,7 @@ def asymmetric(
     with torch.no_grad():
         others = log_p.scatter(1, labels.unsqueeze(1), 0.0)  # log 1: the true class has had its part
         factors = (gamma_negative * others).exp_()
-        values = -torch.linalg.vecdot(factors, others)
+        values = -(factors * others).sum(1)
         factors.mul_(others.mul_(-gamma_negative).sub_(1)).scatter_(1, labels.unsqueeze(1), 0.0)
     return (1 - label_smoothing + spread) * own + spread * slopes.with_slopes(values, factors, log_p)
 
@@ -121,7 +121,7 @@ def _one_against_rest(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
         powers = None if gamma == 1 else u.clamp(max=0).add_(rest).mul_(gamma).exp_()
         sigmoid = u.sigmoid_()
         factors = sigmoid if powers is None else powers
-        values = torch.linalg.vecdot(factors, softplus)
+        values = (factors * softplus).sum(1)
         # d/du = sigmoid(u)^gamma * (sigmoid(u) + gamma * softplus(u) * (1 - sigmoid(u))), and minus that at the truth
         pulls = softplus.addcmul_(softplus, sigmoid, value=-1).mul_(gamma).add_(sigmoid).mul_(factors)
         pulls.scatter_(1, true, -pulls.gather(1, true))

@@ -10,7 +10,7 @@ from imbalance_cli.lazy import lazy_import
 from imbalance_cli.methods.losses.blocks import in_blocks
 from imbalance_cli.methods.losses.form import LOSSES
 from imbalance_cli.methods.losses.odds import lead_against
-from imbalance_cli.methods.losses.priors import log_prior, smallest_present
+from imbalance_cli.methods.losses.priors import at_least_one, log_prior, smallest_present
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,7 @@ def ldam(
     logits: Tensor,
     labels: Tensor,
     counts: Tensor,
+    class_sizes: Tensor | None = None,
     *,
     max_margin: Annotated[float, Interval(ge=0, le=2)] = 0.5,
     scale: Annotated[float, Gt(0)] = 30.0,
@@ -38,7 +39,7 @@ def ldam(
     For a cosine classifier, whose logits are `scale` times the cosine of features and class: the margin is in
     cosine, max_margin for the rarest class that has images, and leaves the logit scale times as large.
     """
-    margins = (scale * max_margin * _relative_margins(counts)).to(logits)
+    margins = (scale * max_margin * _relative_margins(counts if class_sizes is None else class_sizes)).to(logits)
     with_margins = logits.scatter_add(1, labels.unsqueeze(1), -margins[labels].unsqueeze(1))
     return F.cross_entropy(with_margins, labels, reduction="none")
 
@@ -60,23 +61,30 @@ def vector_scaling(
     gamma 0 is logit_adjustment; tau 0 is class-dependent temperatures (Ye et al., 2020). A class without images
     is treated as having one.
     """
-    present = counts.clamp(min=1)
+    present = at_least_one(counts)
     temper = (present / present.amax()) ** gamma
     adjusted = torch.addcmul((tau * log_prior(counts)).to(logits), logits, temper.to(logits))
     return F.cross_entropy(adjusted, labels, reduction="none")
 
 
 @LOSSES.register
-def margin_hinge(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Annotated[float, Gt(0)] = 1.0) -> Tensor:
+def margin_hinge(
+    logits: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    class_sizes: Tensor | None = None,
+    *,
+    margin: Annotated[float, Gt(0)] = 1.0,
+) -> Tensor:
     """Hinge whose margin shrinks with count^-1/4 from the rarest class's on: LDAM as a hinge (Cao et al., 2019).
 
     margin is that of the rarest class that has images. Equal counts make it hinge.
     """
-    margins = (margin * _relative_margins(counts)).to(logits)
+    margins = (margin * _relative_margins(counts if class_sizes is None else class_sizes)).to(logits)
     return (margins[labels] + lead_against(logits, labels)).clamp(min=0)
 
 
-def _relative_margins(counts: Tensor) -> Tensor:
-    """Proportional to count^-1/4, with 1 for the rarest class that has images and for those that have none."""
-    rarest = smallest_present(counts)
-    return (rarest / counts.clamp(min=rarest)) ** 0.25
+def _relative_margins(sizes: Tensor) -> Tensor:
+    """Proportional to size^-1/4, with 1 for the rarest class that has images and for those that have none."""
+    rarest = smallest_present(sizes)
+    return (rarest / sizes.clamp(min=rarest)) ** 0.25

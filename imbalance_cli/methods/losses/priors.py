@@ -15,13 +15,18 @@ else:
 
 def log_prior(counts: Tensor) -> Tensor:
     """The logarithm of each class's share of the images; a class without images is treated as having one."""
-    counts = counts.clamp(min=1)
+    counts = at_least_one(counts)
     return (counts / counts.sum()).log()
+
+
+def at_least_one(counts: Tensor) -> Tensor:
+    """`counts` with 1 for 0. Beside a sampler a class may be drawn less than once an epoch, and keeps its fraction."""
+    return torch.where(counts > 0, counts, 1.0)
 
 
 def inverse_shares(counts: Tensor) -> Tensor:
     """Proportional to 1 / count, with sum 1; 0 for a class without images."""
-    inverse = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
+    inverse = torch.where(counts > 0, 1 / at_least_one(counts), 0.0)
     return inverse / inverse.sum()
 
 

@@ -3,6 +3,10 @@
 Each class is to be found among the others by its own probability, and the classes that have both kinds of examples
 in the batch count alike; without one, the loss and its gradient are 0. Of two classes each asks the same as the other,
 so the loss is that of finding the rarer one. The mean over the batch is the loss; an example's value is its part.
+
+An example of membership m is m examples in every sum, count and pair, and in the mean. A class of which the batch holds
+less than one example in all, or all but less than one, counts by that part, so that a vanishing share of an image
+counts as vanishingly little.
 """
 
 from __future__ import annotations
@@ -19,18 +23,21 @@ if TYPE_CHECKING:
     import torch.nn.functional as F
     from torch import Tensor
 
-    from imbalance_cli.methods.losses import slopes
+    from imbalance_cli.methods.losses import spreads
+    from imbalance_cli.methods.losses.spreads import Sizes
 else:
     torch = lazy_import("torch")
     F = lazy_import("torch.nn.functional")
-    slopes = lazy_import("imbalance_cli.methods.losses.slopes")
+    spreads = lazy_import("imbalance_cli.methods.losses.spreads")
 
 
 Margin = Annotated[float, Interval(gt=0, le=1)]
 
 
 @LOSSES.register
-def auc_margin(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Margin = 1.0) -> Tensor:
+def auc_margin(
+    logits: Tensor, labels: Tensor, counts: Tensor, membership: Tensor | None = None, *, margin: Margin = 1.0
+) -> Tensor:
     """Spread of the scores in and outside a class, and how far their means are from a margin (Yuan et al., 2021).
 
     For the area under the ROC curve, where the order of the images counts and the threshold is found later.
@@ -38,24 +45,15 @@ def auc_margin(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Margin
     The inner problem of the paper's min-max is solved for each batch, so the usual optimizers serve. Compares the
     examples of a batch: give it large batches that hold rare classes.
     """
-    scores, true = _scores(logits), labels.unsqueeze(1)
-    inside, outside, judged = _sizes(labels, scores)
-    own = scores.gather(1, true).squeeze(1)
-    sums_inside = torch.zeros_like(judged).index_add(0, labels, own)
-    mean_inside, mean_outside = sums_inside / inside, (scores.sum(0) - sums_inside) / outside
-    shortfall = (margin + mean_outside - mean_inside).clamp(min=0).square()
-    spread_inside = (own - mean_inside[labels]).square() * (judged / inside)[labels]
-    deviations = scores - mean_outside
-    with torch.no_grad():
-        others = deviations.detach().scatter_(1, true, 0.0)  # in place, for nothing needs the true class's any more
-        pulls = others * (2 * judged / outside)
-        values = torch.linalg.vecdot(others, pulls) / 2
-    spread = spread_inside + slopes.with_slopes(values, pulls, deviations)
-    return (len(labels) * spread + shortfall @ judged).to(logits)
+    parts = _parts(membership, logits)
+    sizes = _sizes(labels, parts, logits.shape[1])
+    return spreads.values(logits, labels, parts, sizes, margin).to(logits)
 
 
 @LOSSES.register
-def pairwise_hinge(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Margin = 0.5) -> Tensor:
+def pairwise_hinge(
+    logits: Tensor, labels: Tensor, counts: Tensor, membership: Tensor | None = None, *, margin: Margin = 0.5
+) -> Tensor:
     """Squared hinge on every pair of examples whose scores are not a margin apart (Gao and Zhou, 2015).
 
     For the area under the ROC curve, where the order of the images counts and the threshold is found later.
@@ -64,39 +62,48 @@ def pairwise_hinge(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Ma
     exceed, the mean is that of auc_margin. Compares the examples of a batch: give it large batches that hold rare
     classes.
     """
-    scores = _scores(logits)
-    inside, outside, judged = _sizes(labels, scores)
-    own = margin - scores.gather(1, labels.unsqueeze(1)).squeeze(1)
-    hinges = _squared_hinges(own, scores, labels)
-    return (len(labels) * hinges * (judged / (inside * outside))[labels]).to(logits)
+    parts = _parts(membership, logits)
+    scores = logits.softmax(1, dtype=parts.dtype)
+    inside, outside, judged = _sizes(labels, parts, scores.shape[1])
+    reach = margin - scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+    hinges = _squared_hinges(reach, scores, labels, parts)
+    return (parts.sum() * hinges * (judged / (inside * outside))[labels]).to(logits)
 
 
-def _scores(logits: Tensor) -> Tensor:
-    """Probabilities, in at least float32: sums over a batch need more digits than bfloat16 has."""
-    return logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+def _parts(membership: Tensor | None, logits: Tensor) -> Tensor:
+    """How much of an example each is: [batch], all 1 where nothing is said of it.
+
+    In at least float32, in which the loss is computed: sums over a batch need more digits than bfloat16 has.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.new_ones(len(logits), dtype=dtype) if membership is None else membership.to(logits.device, dtype)
 
 
-def _sizes(labels: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each class how many examples are in it and how many outside, at least 1; and its share in the mean.
+def _sizes(labels: Tensor, parts: Tensor, classes: int) -> Sizes:
+    """Of each class how many examples are in it and how many outside, above 0; and its share in the mean.
 
     The mean is over the classes that have both kinds of examples, the others' share is 0. [classes] each.
     """
-    inside = labels.new_zeros(scores.shape[1]).index_add(0, labels, torch.ones_like(labels)).to(scores)
-    outside = len(labels) - inside
-    judged = ((inside > 0) & (outside > 0)).to(scores)
-    return inside.clamp(min=1), outside.clamp(min=1), judged / judged.sum().clamp(min=1)
+    inside = parts.new_zeros(classes).index_add(0, labels, parts)
+    outside = inside.sum() - inside  # exactly 0, not rounded, where there is no other class
+    judged = torch.minimum(inside, outside).clamp(max=1)
+    least = torch.finfo(parts.dtype).eps
+    return spreads.Sizes(inside.clamp(min=least), outside.clamp(min=least), judged / judged.sum().clamp(min=1))
 
 
-def _squared_hinges(reach: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-    """For each example the sum of max(0, reach + s)^2 over the scores s of its class that other classes got: [batch].
+def _squared_hinges(reach: Tensor, scores: Tensor, labels: Tensor, parts: Tensor) -> Tensor:
+    """For each example the sum of part * max(0, reach + s)^2 over the scores s of its class that others got: [batch].
 
-    Sorted from the highest on, the scores that take part come first, and sums over them make up the result, in
-    O(n log n) a class in place of O(n^2) (after Rust and Hocking, 2023). With t = -s a term is (reach - t)^2.
+    Others are the examples with another label. Sorted from the highest on, the scores that take part come first, and
+    sums over them make up the result, in O(n log n) a class in place of O(n^2) (after Rust and Hocking, 2023). With
+    t = -s a term is (reach - t)^2.
     """
     absent = 2.0  # as t, beyond any reach
-    t = (-scores).scatter(1, labels.unsqueeze(1), absent).T.contiguous().sort(1).values
+    t, order = (-scores).scatter(1, labels.unsqueeze(1), absent).T.contiguous().sort(1)
     every_reach = reach.detach().expand(len(t), -1).contiguous()
     taking_part = torch.searchsorted(t.detach(), every_reach).gather(0, labels.unsqueeze(0)).squeeze(0)
-    first, second = (F.pad(moment.cumsum(1), (1, 0))[labels, taking_part] for moment in (t, t.square()))
+    sizes = parts[order]
+    moments = (sizes, sizes * t, sizes * t.square())
+    size, first, second = (F.pad(moment.cumsum(1), (1, 0))[labels, taking_part] for moment in moments)
     # What rounding takes below 0 is 0.
-    return (taking_part * reach.square() - 2 * reach * first + second).clamp(min=0)
+    return (size * reach.square() - 2 * reach * first + second).clamp(min=0)

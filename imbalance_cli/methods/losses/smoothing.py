@@ -20,18 +20,25 @@ else:
 @LOSSES.register
 @in_blocks
 def label_aware_smoothing(
-    logits: Tensor, labels: Tensor, counts: Tensor, *, head: Smoothing = 0.3, tail: Smoothing = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    class_sizes: Tensor | None = None,
+    *,
+    head: Smoothing = 0.3,
+    tail: Smoothing = 0.0,
 ) -> Tensor:
     """Cross-entropy that smooths the labels of common classes more than those of rare ones (Zhong et al., 2021).
 
     Against too much confidence in common classes, above all in a second stage that trains the classifier alone.
 
     The largest class gives the share `head` of its target to the other classes, the rarest one `tail`, and those
-    between along a sine of their count. A head smaller than the tail smooths rare classes alone, the opposite
-    remedy (Shwartz-Ziv et al., 2023). Where all counts are equal, all are the tail.
+    between along a sine of their count. A head smaller than the tail smooths rare classes more, a head of 0 the rare
+    ones alone: the opposite remedy (Shwartz-Ziv et al., 2023). Where all counts are equal, all are the tail.
     """
-    rarest = smallest_present(counts)
-    height = ((counts - rarest) / (counts.amax() - rarest).clamp(min=1)).clamp(min=0)
+    sizes = counts if class_sizes is None else class_sizes
+    rarest = smallest_present(sizes)
+    height = ((sizes - rarest) / (sizes.amax() - rarest).clamp(min=1)).clamp(min=0)
     smoothing = (tail + (head - tail) * (math.pi / 2 * height).sin()).to(logits)[labels]
     share = smoothing / (logits.shape[1] - 1)  # of each other class
     log_p = logits.log_softmax(1)

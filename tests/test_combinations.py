@@ -1,0 +1,194 @@
+"""Combinations that defeat their purpose: told with their size where it is measured, and only then."""
+
+from itertools import combinations
+
+import pytest
+
+from imbalance_cli.combinations import NEUTRAL, RULES, warnings
+from imbalance_cli.config import REGISTRIES, Setting, resolve
+
+IMAGES = {"airplane": 5000, "automobile": 50}
+INVERSE = ("class_weights", "inverse")
+BALANCED = ("sampler", "class_balanced")
+COSINE = ("model.classifier", "cosine")
+
+
+def told(*assignments, counts=IMAGES):
+    settings = [Setting(tuple(key.split(".")), value, "test") for key, value in assignments]
+    return list(warnings(resolve(None, settings)[0], counts))
+
+
+def pair(**parts):
+    return {name: {"name": choice} if isinstance(choice, str) else choice for name, choice in parts.items()}.items()
+
+
+# What corrects twice
+
+
+def test_a_double_correction_is_named_with_its_size():
+    assert told(BALANCED, INVERSE) == [
+        "sampler class_balanced and class_weights inverse correct twice: an image that says nothing would be called "
+        "automobile 100 times as often as airplane; leave one of them out"
+    ]
+
+
+def test_where_the_counts_are_not_known_an_example_is_told_as_one():
+    (line,) = told(BALANCED, INVERSE, counts=None)
+    assert "the rarest 100 times as often as the commonest class at 5000 : 50 images; leave" in line
+
+
+@pytest.mark.parametrize(
+    ("parts", "times"),
+    [
+        (pair(sampler={"name": "at_least", "per_batch": 64}, class_weights="inverse"), "103 times"),
+        (pair(mixing="cmo", class_weights="inverse"), "9.7 times"),
+        (pair(loss="equalization", class_weights="inverse"), "10 times"),
+        (pair(loss={"name": "focal", "alpha": "counts"}, class_weights="inverse"), "5.5 times"),
+        (pair(loss={"name": "focal", "alpha": 0.9}, class_weights="inverse"), "2.3 times"),
+        (pair(loss="seesaw", class_weights="inverse"), "2.5 times"),
+        (pair(loss="label_aware_smoothing", class_weights="inverse"), "1.9 times"),
+        (pair(loss="equalization", sampler={"name": "power", "q": 0.25}), "3.2 times"),
+        (pair(loss="logit_adjustment", class_weights="sqrt"), "10 times"),
+    ],
+)
+def test_what_corrects_twice_is_named_whatever_it_is(parts, times):
+    (line,) = told(*parts)
+    first, second = (f"{name} {choice['name']}" for name, choice in parts)
+    assert first in line and second in line and f"automobile {times} as often" in line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        [BALANCED],
+        [("sampler", {"name": "power", "q": 0.25}), ("loss", "logit_adjustment")],
+        [("sampler", {"name": "power", "q": 1.0}), INVERSE],
+        [("sampler", "square_root"), ("class_weights", "sqrt")],
+        [("loss", {"name": "logit_adjustment", "tau": 0.0}), INVERSE],
+        [("loss", "focal"), INVERSE],
+        [("loss", "ldam"), COSINE, INVERSE],
+        [("class_weights", {"name": "costs", "costs": [1, 100]}), BALANCED],
+    ],
+)
+def test_what_belongs_together_is_not_named(settings):
+    assert told(*settings) == []
+
+
+def test_equal_counts_leave_nothing_to_correct():
+    assert told(BALANCED, INVERSE, counts={"airplane": 500, "automobile": 500}) == []
+
+
+def test_of_three_parts_those_are_named_that_do_it():
+    (line,) = told(("loss", "logit_adjustment"), BALANCED, INVERSE)  # the loss allows for what is drawn
+    assert line.startswith("sampler class_balanced and class_weights inverse correct twice")
+    assert line.endswith("; leave out class_weights inverse")  # without the sampler the loss would take its place
+    (line,) = told(("loss", "class_balanced_focal"), BALANCED, INVERSE)
+    assert line.startswith(
+        "loss class_balanced_focal, sampler class_balanced and class_weights inverse correct 3 times"
+    )
+
+
+@pytest.mark.parametrize(("schedule", "lines"), [("deferred", 1), ("rising", 1), ({"name": "step", "factor": 0.0}, 0)])
+def test_what_counts_is_the_end_of_training(schedule, lines):
+    assert len(told(BALANCED, INVERSE, ("class_weights_schedule", schedule))) == lines
+
+
+def test_while_images_are_mixed_counts_too():
+    (line,) = told(("mixing", "cmo"), INVERSE)
+    assert "correct twice while images are mixed: " in line
+    (line,) = told(("mixing", "cmo"), INVERSE, ("mixing_until", 1.0))
+    assert "correct twice: " in line
+
+
+def test_a_stage_is_named_and_told_once():
+    stage = {"sampler": "class_balanced"}
+    (line,) = told(INVERSE, ("stages", [stage, stage]))
+    assert line.startswith("in stages.0: sampler class_balanced and")
+    (line,) = told(INVERSE, BALANCED, ("stages", [{"trainable": "classifier"}]))
+    assert line.startswith("sampler")
+
+
+def test_what_does_not_fit_the_classes_is_left_to_who_trains():
+    assert told(("sampler", {"name": "at_least", "per_batch": 500}), INVERSE) == []
+
+
+def test_a_method_of_ones_own_is_measured_and_its_faults_are_left_to_who_trains(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nimport torch.nn.functional as F\n\n\n"
+        "def allowing(logits, labels, counts):\n"
+        '    """Logit adjustment."""\n'
+        "    return F.cross_entropy(logits + counts.log().to(logits), labels, reduction='none')\n\n\n"
+        "def averaging(logits, labels, counts):\n"
+        '    """No value for each example."""\n'
+        "    return F.cross_entropy(logits, labels)\n"
+    )
+    (line,) = told(("loss", f"{tmp_path}/mine.py:allowing"), INVERSE)
+    assert line.startswith("loss allowing and class_weights inverse correct twice")
+    assert told(("loss", f"{tmp_path}/mine.py:averaging"), INVERSE) == []
+
+
+def test_the_catalogue_names_every_pair_that_corrects_twice_by_default():
+    named = {
+        frozenset([(first, one), (second, other)])
+        for rule in RULES
+        for (first, ones), (second, others) in combinations(rule.settings.items(), 2)
+        for one in ones
+        for other in others
+    }
+    methods = [
+        (part, name)
+        for part, neutral in NEUTRAL.items()
+        for name in REGISTRIES[part].names()
+        if name not in (neutral, "costs")
+    ]
+    pairs = {frozenset(two) for two in combinations(methods, 2) if two[0][0] != two[1][0]}
+    # Where the loss is not concerned all is checked, and of the losses what they do with the strongest others.
+    strongest = {INVERSE, BALANCED, ("sampler", "power"), ("mixing", "cmo")}
+    checked = [two for two in pairs if not any(part == "loss" for part, _ in two) or two & strongest]
+    for two in checked:
+        if any("correct twice" in line for line in told(*two)):
+            assert two in named, two
+
+
+# What is no matter of counts
+
+
+def test_margins_of_cosines_need_a_cosine_classifier():
+    (line,) = told(("loss", "ldam"))
+    assert "set model.classifier=cosine" in line
+    assert told(("loss", "ldam"), COSINE) == []
+
+
+def test_margins_are_those_that_are_said_only_at_the_scale_of_the_classifier():
+    (line,) = told(("loss", {"name": "ldam", "scale": 10.0}), COSINE)
+    assert line == (
+        "loss ldam with scale 10: the cosine classifier multiplies by 30, so the widest margin is 0.167 in cosine, "
+        "not 0.5; leave loss.scale at 30"
+    )
+
+
+# What a training is too short for
+
+
+def test_a_schedule_that_never_sets_in_is_told():
+    deferred = ("class_weights_schedule", "deferred")
+    assert told(INVERSE, deferred, ("epochs", 4)) == [
+        "class_weights_schedule deferred never sets in: its start 0.8 lies beyond 0.75, where the last of 4 epochs "
+        "begins; train for more, or set it lower"
+    ]
+    assert told(INVERSE, deferred, ("epochs", 5)) == []
+    assert told(deferred, ("epochs", 4)) == []  # there is nothing to set in
+    (line,) = told(BALANCED, ("sampler_schedule", "deferred"), ("stages", [{"epochs": 2}]))
+    assert line.startswith("in stages.0: sampler_schedule deferred never sets in")
+
+
+def test_a_mixing_that_never_ends_is_told():
+    (line,) = told(("mixing", "mixup"), ("epochs", 9))
+    assert line == (
+        "mixing mixup never ends: mixing_until 0.9 lies beyond 0.889, where the last of 9 epochs begins; "
+        "train for more, or set it to 1"
+    )
+    assert told(("mixing", "mixup"), ("epochs", 10)) == []
+    assert told(("mixing", "mixup"), ("epochs", 9), ("mixing_until", 1.0)) == []
+    assert told(("epochs", 9)) == []

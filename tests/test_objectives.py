@@ -1,0 +1,51 @@
+"""What a loss is told of the classes beside a sampler: how often they are drawn, and how large they are."""
+
+import pytest
+import torch
+
+from imbalance_cli.config import Experiment
+from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.samplers import SAMPLERS
+from imbalance_cli.objectives import Objective
+from imbalance_cli.stages import stages
+
+COUNTS = torch.tensor([50, 500, 5000])
+LOGITS = torch.tensor([[0.5, -1.0, 0.2], [0.3, 1.1, -0.4], [-0.2, 0.1, 0.9]])
+LABELS = torch.arange(3)
+
+
+def objective(counts: torch.Tensor = COUNTS, **settings: object) -> Objective:
+    (stage,) = stages(Experiment(**settings), counts)
+    return Objective.of(stage, 0, torch.device("cpu"), torch.float32)
+
+
+def losses(told: Objective, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return told.loss(logits, labels, told.counts)
+
+
+class TestSizes:
+    """Margins, smoothing and alpha go by the training images, however often these are drawn."""
+
+    @pytest.mark.parametrize("sampler", ["class_balanced", {"name": "power", "q": -1.0}, "over_sampling"])
+    @pytest.mark.parametrize("loss", ["ldam", "margin_hinge", "label_aware_smoothing"])
+    def test_a_sampler_changes_nothing(self, loss, sampler):
+        alone = LOSSES.bind({"name": loss, **LOSSES.get(loss).schema().model_dump()})(LOGITS, LABELS, COUNTS.float())
+        assert torch.equal(losses(objective(loss=loss, sampler=sampler), LOGITS, LABELS), alone)
+
+    @pytest.mark.parametrize("sampler", [method.name for method in SAMPLERS])
+    @pytest.mark.parametrize(("counts", "rare"), [([20, 200], 0), ([200, 20], 1)])
+    def test_alpha_is_the_weight_of_the_rare_class_wherever_it_stands(self, counts, rare, sampler):
+        told = objective(torch.tensor(counts), loss={"name": "focal", "alpha": 0.9}, sampler=sampler)
+        values = losses(told, torch.zeros(2, 2), torch.arange(2))
+        assert (values[rare] / values[1 - rare]).item() == pytest.approx(9)
+
+    def test_alpha_by_counts_goes_by_the_draws_so_that_it_corrects_once(self):
+        told = objective(loss={"name": "focal", "alpha": "counts"}, sampler="class_balanced")
+        assert torch.equal(*losses(told, torch.zeros(3, 3), LABELS)[:2])
+
+
+@pytest.mark.parametrize("loss", ["logit_adjustment", {"name": "vector_scaling", "gamma": 0.0, "tau": 1.0}])
+@pytest.mark.parametrize("q", [1.0, 0.25, 0.0, -1.0, 2.0, 3.0])
+def test_the_prior_is_corrected_once_even_for_classes_drawn_less_than_once_an_epoch(loss, q):
+    (stage,) = stages(Experiment(loss=loss, sampler={"name": "power", "q": q}), COUNTS)
+    assert stage.uninformative_logits(0) == pytest.approx([0, 0, 0], abs=1e-3)
