@@ -129,8 +129,11 @@ def resnet18(
     dropout: Dropout = 0.0,
     classifier: Classifier = "linear",
 ) -> Sequential:
-    """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights."""
-    return _torchvision_resnet("resnet18", pretrained, classes, dropout, classifier)
+    """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights.
+
+    Raises SettingError for images smaller than 17 pixels.
+    """
+    return _torchvision_resnet("resnet18", pretrained, classes, image_size, dropout, classifier)
 
 
 @MODELS.register
@@ -142,8 +145,11 @@ def resnet50(
     dropout: Dropout = 0.0,
     classifier: Classifier = "linear",
 ) -> Sequential:
-    """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights."""
-    return _torchvision_resnet("resnet50", pretrained, classes, dropout, classifier)
+    """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights.
+
+    Raises SettingError for images smaller than 17 pixels.
+    """
+    return _torchvision_resnet("resnet50", pretrained, classes, image_size, dropout, classifier)
 
 
 def _with_classifier(
@@ -171,8 +177,15 @@ def _cifar_resnet(depth: int, width: int, classes: int, dropout: float, classifi
 
 
 def _torchvision_resnet(
-    name: str, pretrained: bool, classes: int, dropout: float, classifier: Classifier
+    name: str, pretrained: bool, classes: int, image_size: int, dropout: float, classifier: Classifier
 ) -> Sequential:
+    # Below that its last stride of 2 would start from a single pixel, for which PyTorch 2.15 computes wrong gradients in
+    # bfloat16 on a processor.
+    if image_size < 17:
+        raise SettingError(
+            f"data.image_size must be at least 17 for model {name}; got {image_size}; "
+            "give a larger one, or another model"
+        )
     from urllib.error import URLError
 
     models = import_torchvision().models

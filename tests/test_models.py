@@ -97,6 +97,21 @@ class TestTutorial:
 
 
 class TestTorchvision:
+    @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+    def test_refuses_images_that_its_strides_bring_down_to_a_pixel_too_soon(self, name):
+        with pytest.raises(SettingError) as caught:
+            build_model({"name": name}, 2, 16, seed=0)
+        assert str(caught.value) == (
+            f"data.image_size must be at least 17 for model {name}; got 16; give a larger one, or another model"
+        )
+        sizes = []
+        network = build_model({"name": name}, 2, 17, seed=0).eval()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.stride == (2, 2):
+                module.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+        network(torch.zeros(1, 3, 17, 17))
+        assert min(sizes) > 1
+
     @pytest.mark.parametrize("reason", ["operator torchvision::nms does not exist", ""])
     @pytest.mark.parametrize("error", ["RuntimeError", "ImportError", "OSError"])
     def test_that_does_not_load_beside_torch_is_one_line_with_both_versions(self, error, reason, tmp_path, monkeypatch):
