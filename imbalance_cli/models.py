@@ -179,8 +179,8 @@ def _cifar_resnet(depth: int, width: int, classes: int, dropout: float, classifi
 def _torchvision_resnet(
     name: str, pretrained: bool, classes: int, image_size: int, dropout: float, classifier: Classifier
 ) -> Sequential:
-    # Below that its last stride of 2 would start from a single pixel, for which PyTorch 2.15 computes wrong gradients in
-    # bfloat16 on a processor.
+    # Below that its last stride of 2 would start from a single pixel, of which PyTorch 2.15 computes wrong gradients
+    # in bfloat16 on a processor.
     if image_size < 17:
         raise SettingError(
             f"data.image_size must be at least 17 for model {name}; got {image_size}; "
