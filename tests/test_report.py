@@ -67,6 +67,10 @@ def page_of(folder: Path) -> str:
     return run_page(folder, data_dir=None, notice=lambda _: None)
 
 
+def words_of(folder: Path) -> str:
+    return Outline(page_of(folder)).words.replace("\N{NO-BREAK SPACE}", " ")
+
+
 def folder_of(classes: dict[str, int], folder: Path, *, test: int = 3, without: str = "", file: str = "") -> Path:
     """train/ and test/ with so many noisy 8x8 images of each class, each class a little redder than the one before.
 
@@ -189,6 +193,53 @@ class TestEveryKindOfRun:
         links = {address.removeprefix("#") for address in outline.addresses if address.startswith("#")}
         assert links <= set(outline.ids)
 
+    def test_of_three_classes_no_right_answer_is_a_confusion(self, tmp_path: Path) -> None:
+        images = folder_of({"red": 60, "green": 40, "blue": 30}, tmp_path / "photos", test=10)
+        rows = re.findall(
+            r'<th scope="row">(\w+)</th><td class="text">(\w+)</td>', page_of(tiny_run(images, tmp_path / "run"))
+        )
+        assert rows and all(true != taken for true, taken in rows)
+
+    @pytest.mark.parametrize(
+        ("changes", "of_probabilities", "of_argmax"),
+        [
+            ({}, "of data with the class shares that training saw.", "as common as in training (28.57 % rare)"),
+            (
+                {"loss": "logit_adjustment"},
+                "of data whose classes are equally common",
+                "right and the classes are equally common",
+            ),
+            (
+                {"sampler": "class_balanced"},
+                "of data whose classes are equally common",
+                "right and the classes are equally common",
+            ),
+            (
+                {"loss.name": "logit_adjustment", "loss.tau": 0.5},
+                "neither of data with the class shares that training saw nor",
+                "right neither for the shares in training (28.57 % rare) nor for classes that are equally common",
+            ),
+        ],
+    )
+    def test_what_it_says_of_probabilities_follows_from_the_training(
+        self, tmp_path: Path, changes: dict[str, object], of_probabilities: str, of_argmax: str
+    ) -> None:
+        images = folder_of({"common": 150, "rare": 60}, tmp_path / "photos")
+        words = words_of(tiny_run(images, tmp_path / "run", **changes))
+        assert f"Probabilities are {of_probabilities}" in words and of_argmax in words
+        assert (
+            ("Probabilities are of data with" in words) == ("as common as in training (28.57" in words) == (not changes)
+        )
+
+    def test_test_images_that_were_drawn_are_not_called_all(self, two_classes: Path, tmp_path: Path) -> None:
+        images = folder_of({"common": 100, "rare": 50}, tmp_path / "photos") / "train"
+        run = tiny_run(images, tmp_path / "run")
+        drawn = "20 % of each class, drawn with seed 0"
+        assert f"{drawn}, as the data mark none for testing: common 20, rare 10" in words_of(run)
+        images.rename(tmp_path / "elsewhere")
+        assert f"those that the data mark for testing or, if they mark none, {drawn}: common 20" in words_of(run)
+        assert "all of these classes: common 20, rare 20" in words_of(two_classes)
+
     def test_two_classes_of_which_one_is_absent(self, tmp_path: Path) -> None:
         images = folder_of({"here": 60, "gone": 30}, tmp_path / "photos", without="gone")
         page = page_of(tiny_run(images, tmp_path / "run", data__allow_empty=True))
@@ -252,6 +303,14 @@ class TestTheCommand:
     def test_writes_where_it_is_told(self, finished_run: Path, tmp_path: Path) -> None:
         imbalance("report", finished_run, "--output", tmp_path / "a.html", "--quiet")
         assert {path.name for path in tmp_path.iterdir()} == {"a.html"}
+
+    @pytest.mark.parametrize(("name", "given"), [("a.pdf", "the suffix '.pdf'"), ("page", "no suffix")])
+    def test_refuses_to_call_the_page_something_else(
+        self, two_classes: Path, tmp_path: Path, name: str, given: str
+    ) -> None:
+        line = complaint("report", two_classes, "--output", tmp_path / name, exit_code=2)
+        assert line == f"cannot write the page {tmp_path / name}: it has {given}; known: .html, .htm"
+        assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("name", [runs.RESULTS, runs.CONFIG, runs.PREDICTIONS])
     def test_a_file_of_the_run_means_the_run(self, two_classes: Path, tmp_path: Path, name: str) -> None:

@@ -160,10 +160,19 @@ class TestCounts:
         assert counts_of([50, 40, 30], "0.1", "step", minority=[NAMES[1], NAMES[0]]) == [3, 3, 30]
 
     def test_a_class_must_have_what_is_asked(self):
-        with pytest.raises(SettingError, match="'automobile': asked 50, has 20; take a smaller ratio"):
-            counts_of([5000, 20], "0.01", "step")
-        with pytest.raises(SettingError, match="'bird': asked 10, has 9; .*larger classes first"):
-            counts_of([1000, 900, 9], "0.01", "exponential")
+        for available, profile, message in (
+            ([160, 24], "step", "'automobile': asked 80, has 24; 24 to 160 is a ratio of 0.15 already: "),
+            ([1000, 900, 9], "exponential", "'bird': asked 500, has 9; "),
+            ([1000, 9, 900], "exponential", "'automobile': asked 707, has 9; put larger classes first, or "),
+        ):
+            with pytest.raises(SettingError) as caught:
+                counts_of(available, "0.5", profile)
+            assert str(caught.value) == f"class {message}leave out the ratio or take a smaller one"
+
+    def test_the_ratio_that_an_error_tells_works(self):
+        with pytest.raises(SettingError, match="; 29 to 701 is a ratio of 0.0413 already"):
+            counts_of([701, 300, 31, 29], "0.5", "step")
+        assert counts_of([701, 300, 31, 29], "0.0413", "step") == [701, 300, 29, 29]
 
     @pytest.mark.parametrize("ratio", ["0.0001", "1e-300", "1e-999999999"])
     def test_a_class_without_images_is_refused_with_a_ratio_that_works(self, ratio):
@@ -253,6 +262,40 @@ class TestMakeSubset:
             place = split.images[:, 0, 0, 0].long() + 256 * split.images[:, 1, 0, 0].long()
             assert [str(p) for p in place.tolist()] == list(split.items)
             assert torch.equal(source.labels[place], torch.tensor([9, 0])[split.labels])
+
+    @pytest.mark.parametrize("profile", ["step", "exponential", "linear"])
+    def test_of_two_classes_the_rarer_is_the_minority(self, profile):
+        manifest, subset = make_subset(dataset(24, 160), ratio=0.1, test_ratio=0.5, profile=profile)
+        assert manifest.counts == {"airplane": 16, "automobile": 160} and manifest.minority is None
+        assert list(manifest.items) == ["airplane", "automobile"] == list(subset.train.class_names)
+        assert subset.train.counts().tolist() == [16, 160]
+        assert subset.test.counts().tolist() == [5, 10]  # of equally many test images the same class
+
+    def test_of_two_equal_classes_the_second_is_the_minority(self):
+        assert make_subset(dataset(50, 50), ratio=0.1)[1].train.counts().tolist() == [50, 5]
+
+    def test_said_classes_or_a_said_minority_decide_whatever_the_sizes(self):
+        data = dataset(24, 160)
+        assert make_subset(data, classes=["0", "1"], ratio=0.5)[0].counts == {"airplane": 24, "automobile": 12}
+        assert make_subset(data, minority=["1"], ratio=0.5)[0].counts == {"airplane": 24, "automobile": 12}
+
+    def test_of_many_classes_the_larger_keep_more(self):
+        def counts(*sizes, **settings):
+            return make_subset(dataset(*sizes), **settings)[1].train.counts().tolist()
+
+        assert counts(40, 100, 60, 100, 50, ratio=0.1, profile="step") == [10, 100, 60, 100, 10]
+        assert counts(80, 80, 80, 90, ratio=0.1, profile="step") == [80, 9, 9, 90]  # of equals the last
+        assert counts(30, 100, 60, ratio=0.04) == [4, 100, 20]
+        assert counts(30, 100, 60, ratio=0.04, protocol="cao") == [4, 100, 20]
+        assert counts(30, 100, 60, ratio=0.2, profile="linear") == [20, 100, 60]
+        assert counts(30, 100, 60, ratio=0.04, classes=["0", "2", "1"]) == [30, 6, 1]
+
+    def test_more_than_there_is_names_the_setting_that_asks_for_it(self):
+        told = "'airplane': asked 80, has 24; 24 to 160 is a ratio of 0.15 already: leave out the ratio or"
+        with pytest.raises(SettingError, match=told):
+            make_subset(dataset(24, 160), ratio=0.5)
+        with pytest.raises(SettingError, match="a test_ratio of at least 0.1 gives it one"):
+            make_subset(dataset(24, 160), ratio=0.1, test_ratio=0.01)
 
     def test_without_a_ratio_every_class_keeps_all(self):
         manifest, subset = make_subset(dataset(5, 3, 4))

@@ -17,7 +17,9 @@ from imbalance_cli.config import Setting, resolve
 from imbalance_cli.data.batches import Normalisation
 from imbalance_cli.methods.refits import REFITS, Linear
 from imbalance_cli.methods.weights import class_weights
+from imbalance_cli.models import build_model
 from imbalance_cli.training import Trainer
+from imbalance_cli.weight_steps import perturbed
 
 RATE = 0.5
 STILL = 1e-12  # a learning rate that moves nothing: every epoch's loss is that of the first weights
@@ -29,7 +31,7 @@ START = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.8, -0.4]])
 class Trained:
     """What could be seen of a training.
 
-    losses, rates: the log's, an epoch each; shown: the mean colours that the model saw, an epoch's batches each,
+    log: an epoch each; losses, rates: of that; shown: the mean colours that the model saw, an epoch's batches each,
     [b, 3]; weights, biases: the classifier's at the end of each epoch; averages: likewise of the model that is tested.
     """
 
@@ -39,6 +41,7 @@ class Trained:
     weights: list[Tensor]
     biases: list[Tensor]
     averages: list[Tensor]
+    log: list[dict]
 
     @property
     def rare(self) -> list[int]:
@@ -52,11 +55,18 @@ class Trained:
 
 
 def train(
-    *counts: int, start: Tensor = START, brightness: int = 255, scale: float = 1.0, **settings: object
+    *counts: int,
+    start: Tensor = START,
+    brightness: int = 255,
+    scale: float = 1.0,
+    dropout: float = 0.0,
+    validated: bool = False,
+    **settings: object,
 ) -> Trained:
     """Train on plain colours from a classifier with the rows `start`: plain SGD, one batch an epoch.
 
-    brightness: of the colours, up to 255; scale: what a channel at 255 is to the model.
+    brightness: of the colours, up to 255; scale: what a channel at 255 is to the model; validated: on the same
+    images, which only the log tells.
     """
     values = {
         "epochs": 1,
@@ -76,7 +86,7 @@ def train(
     with torch.no_grad():
         classifier.weight.copy_(start)
         classifier.bias.zero_()
-    backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))
     images = plain_colours(*counts, brightness=brightness)
     trainer = Trainer(
         experiment,
@@ -86,8 +96,8 @@ def train(
     )
     batches: list[Tensor] = []
     trainer.model[0].register_forward_hook(lambda module, inputs, colours: batches.append(colours.detach().clone()))
-    seen = Trained([], [], [], [], [], [])
-    for progress in trainer.train(images, None):
+    seen = Trained([], [], [], [], [], [], trainer.progress.log)
+    for progress in trainer.train(images, images if validated else None):
         if progress.step == 0:
             seen.shown.append(list(batches))
             batches.clear()
@@ -147,6 +157,93 @@ def test_max_norm_shortens_the_rows_that_are_longer():
     free, held = train(12, 4, start=rows), train(12, 4, start=rows, max_norm=1.0)
     assert held.weights[0].norm(dim=1).tolist() == pytest.approx([1, float(free.weights[0][1].norm())])
     assert same(held.weights[0][0], free.weights[0][0] / free.weights[0][0].norm())
+
+
+def test_clipping_shortens_the_step_and_keeps_its_direction():
+    free, clipped = train(12, 4), train(12, 4, gradient_clipping=0.1)
+    moved = [torch.cat([(seen.weights[0] - START).flatten(), seen.biases[0]]) for seen in (free, clipped)]
+    assert moved[0].norm() > RATE * 0.1
+    assert same(moved[1], RATE * 0.1 * moved[0] / moved[0].norm())
+
+
+def test_weight_decay_pulls_every_weight_towards_zero():
+    seen = train(12, 4, brightness=0, weight_decay=0.2)
+    assert same(seen.weights[0], START - RATE * 0.2 * START)
+
+
+@pytest.mark.parametrize(("classes", "taught"), [("all", [0, 1]), ("rare", [1])])
+def test_sam_takes_the_slope_from_up_the_hill_of_the_chosen_classes(classes, taught):
+    seen = train(12, 4, sam_radius=0.3, sam_classes=classes)
+    ((colours, _),) = seen.shown  # the way up, and the step
+    features, targets = colours.double(), colours[:, :2].double()
+
+    def slope(weight: Tensor, bias: Tensor, of: list[int]) -> tuple[Tensor, Tensor]:
+        counted = targets[:, of].sum(1, keepdim=True)
+        errors = counted * (features @ weight.T + bias).softmax(1) - targets * counted
+        return errors.T @ features / len(features), errors.sum(0) / len(features)
+
+    start, zero = START.double(), torch.zeros(2, dtype=torch.float64)
+    up, up_bias = slope(start, zero, taught)
+    length = torch.cat([up.flatten(), up_bias]).norm()
+    down, down_bias = slope(start + 0.3 * up / length, 0.3 * up_bias / length, [0, 1])
+    assert same(seen.weights[0], start - RATE * down) and same(seen.biases[0], -RATE * down_bias)
+
+
+def test_batch_norm_keeps_its_statistics_where_sam_looks_from():
+    norm = nn.BatchNorm2d(3)
+    weights = list(norm.parameters())
+    with perturbed(norm, weights, tuple(torch.ones_like(weight) for weight in weights), 0.6):
+        assert norm.weight[0].item() == pytest.approx(1 + 0.6 / math.sqrt(6))
+        norm(torch.randn(4, 3, 2, 2) + 5)
+    assert norm.running_mean.tolist() == [0, 0, 0] and norm.weight.tolist() == [1, 1, 1]
+    norm(torch.randn(4, 3, 2, 2) + 5)
+    assert norm.running_mean.min() > 0
+
+
+def test_the_images_learnt_worst_of_each_class_are_left_out_as_noise():
+    # All images of a class are alike, so the largest losses of each are a quarter of it, whichever they are.
+    seen = train(12, 4, noise_share=0.25)
+    red, green = -START.T[:2].double().log_softmax(1).diagonal()
+    assert seen.losses == pytest.approx([float(9 * red + 3 * green) / 16], rel=1e-6)
+
+
+def test_two_views_count_alike_and_are_held_together():
+    seen = train(12, 4, mixing="mixup", second_view="cutmix", consistency=2.0)
+    ((first, second),) = seen.shown
+    apart = (1 - nn.functional.cosine_similarity(first, second)).mean()
+    assert apart > 0.01
+    losses = [by_hand(colours, colours[:, :2])[0] for colours in (first, second)]
+    assert seen.losses == pytest.approx([sum(losses) / 2 + 2 * float(apart)], rel=1e-5)
+
+
+def test_dropout_is_at_work_in_training():
+    ((colours,),) = train(12, 4, dropout=0.5).shown
+    assert 0 < int((colours == 0).all(1).sum()) < 16
+
+
+def test_with_test_time_flips_an_image_is_judged_with_its_mirror_image():
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for flip in (True, False):
+        values = {"test_time_flip": flip, "device": "cpu", "precision": "fp32"}
+        experiment, _ = resolve(None, [Setting((name,), value, "test") for name, value in values.items()])
+        model = build_model({"name": "cnn"}, 2, 8, seed=0)
+        trainer = Trainer(experiment, model, Normalisation((0.5,) * 3, (0.2,) * 3), torch.tensor([12, 4]))
+        assert torch.allclose(trainer.predict(images), trainer.predict(images.flip(3)), atol=1e-6) == flip
+
+
+def test_early_stopping_looks_where_the_prior_is_corrected():
+    # A green image is called red at argmax, by less than red is commoner.
+    tilted = torch.tensor([[3.0, 0.5, 0.0], [0.0, 0.0, 0.0]])
+    seen = train(12, 4, start=tilted, learning_rate=STILL, early_stopping=1, validated=True)
+    assert seen.log[0]["validation_recall"] == [1, 0]
+    assert seen.log[0]["validation_balanced_accuracy"] == 1
+
+
+def test_the_average_follows_the_weights_at_the_said_pace():
+    seen = train(12, 4, ema=0.9, epochs=2)
+    first = START + (1 - 1 / 10) * (seen.weights[0] - START)  # the pace is (1 + step) / (10 + step) at first
+    assert same(seen.averages[0], first)
+    assert same(seen.averages[1], first + (1 - 2 / 11) * (seen.weights[1] - first))
 
 
 def test_influence_is_measured_by_the_features_too():

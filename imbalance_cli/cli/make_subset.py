@@ -21,7 +21,7 @@ def make_subset(
     counts: Annotated[
         list[str] | None, typer.Option(metavar="CLASS=N", help="Images of each class, instead of a ratio.")
     ] = None,
-    minority: Annotated[list[str] | None, typer.Option(help="The rare classes, by default the last half.")] = None,
+    minority: Annotated[list[str] | None, typer.Option(help="The rare classes; by default the last half of --classes, else the smaller ones.")] = None,
     protocol: Annotated[
         str,
         typer.Option(help="nested: a smaller subset is part of a larger one; cao: as the LDAM paper's code."),

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+_SUFFIXES = (".html", ".htm")
+
 
 def report(
     place: Annotated[
         Path, typer.Argument(metavar="RUN_OR_STUDY", help="The folder of a finished run or study, or a file in it.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page; by default report.html in that folder.")
+        Path | None, typer.Option("--output", "-o", help="The page (.html); by default report.html in that folder.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
@@ -26,7 +28,7 @@ def report(
 
     from imbalance_cli import runs
     from imbalance_cli.cli.output import Output
-    from imbalance_cli.errors import CheckpointError
+    from imbalance_cli.errors import CheckpointError, SettingError
     from imbalance_cli.files import refuse_existing, require_places, write_file
     from imbalance_cli.pages.study import study_page
     from imbalance_cli.studies.study import COMPARISON, STUDY
@@ -37,6 +39,9 @@ def report(
         place = place.parent
     folder = place if place.is_dir() else place.parent
     path = output or folder / "report.html"
+    if path.suffix.lower() not in _SUFFIXES:
+        given = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise SettingError(f"cannot write the page {path}: it has {given}; known: {', '.join(_SUFFIXES)}")
     is_study = not runs.entries(place).isdisjoint({COMPARISON, STUDY})
     if not is_study and not place.exists():
         raise CheckpointError(f"{place} does not exist; give the folder of a finished run or study")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import MAX_EMAX, MIN_EMIN, ROUND_UP, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_DOWN, ROUND_UP, Context, Decimal, localcontext
 
 import numpy as np
 
@@ -35,7 +35,9 @@ def make_subset(
 ) -> tuple[Manifest, Dataset]:
     """An imbalanced subset of `dataset`, and the manifest that says what it holds.
 
-    classes: names or numbers, in the order of the new labels; by default those of `counts`, else all.
+    classes: names or numbers, in the order of the new labels; by default those of `counts`, else all. The profile
+    goes by their order if they are given, else from the class with the most training images to that with the fewest,
+    of equals as they come: so of two classes the rarer is the minority, of equals the second.
     ratio: images of the smallest class over the largest, in (0, 1]; factor: its inverse.
     counts: images of each class, instead of a ratio; a class it leaves out keeps all it has, as every class
     does when there is no ratio either. profile, minority: see profile_counts; the profile is by default step
@@ -59,18 +61,24 @@ def make_subset(
     profile = profile or ("step" if few or len(names) == 2 else "exponential")
 
     available = _available(dataset.train, names)
+    ranked = names if classes else sorted(names, key=available.__getitem__, reverse=True)
+
+    def rated_counts(images: ImageSet, asked: Decimal, setting: str) -> dict[str, int]:
+        sizes = _available(images, ranked)
+        counts = profile_counts(sizes, asked, profile=profile, minority=few, protocol=protocol, setting=setting)
+        return {name: counts[name] for name in names}
+
     if train_ratio is None:
         wanted = available | named
         _check_counts(wanted, available)
     else:
-        wanted = profile_counts(available, train_ratio, profile=profile, minority=few, protocol=protocol)
+        wanted = rated_counts(dataset.train, train_ratio, "ratio")
     if len(wanted) < 2:
         raise SettingError(f"a subset needs at least 2 classes; got only {names[0]!r}")
     items = choose_items(dataset.train, wanted, protocol=protocol, seed=seed)
     test_items = None
     if rest_ratio is not None:
-        available = _available(dataset.test, names)
-        wanted = profile_counts(available, rest_ratio, profile=profile, minority=few, protocol=protocol)
+        wanted = rated_counts(dataset.test, rest_ratio, "test_ratio")
         test_items = choose_items(dataset.test, wanted, protocol=protocol, seed=seed)
     manifest = Manifest(
         dataset=dataset.name,
@@ -112,6 +120,7 @@ def profile_counts(
     profile: str,
     minority: Collection[str] = (),
     protocol: str = "nested",
+    setting: str = "ratio",
 ) -> dict[str, int]:
     """How many of its `available` images each class keeps, in the order of `available`.
 
@@ -120,7 +129,8 @@ def profile_counts(
     of K gets ratio^(j / (K - 1)) x the first class, which keeps all it has. linear: from the first class to
     ratio x the first class in equal steps. Counts are exact, then rounded half to even: 0.29 of 100 is 29.
     Protocol cao cuts off binary fractions instead, as the code of Cao et al. (2019) does: 28.
-    Raises SettingError where a class would get no image, or more than it has; DataError where it has none.
+    Raises SettingError where a class would get no image, or more than it has, which calls the ratio `setting`;
+    DataError where it has none.
     """
     _check_known("profile", profile, PROFILES)
     _check_known("protocol", protocol, PROTOCOLS)
@@ -139,16 +149,21 @@ def profile_counts(
         largest = max(available[name] for name in names if name not in few)
         share = float(ratio) if protocol == "cao" else ratio
         counts = {name: _portion(share, largest) if name in few else available[name] for name in names}
+        fewest = min((available[name] for name in few), default=largest)
+        present = Context(prec=3, rounding=ROUND_DOWN).divide(Decimal(fewest), Decimal(largest))
+        cure = f"{fewest} to {largest} is a ratio of {present} already: "
     else:
         largest = available[names[0]]
         shares = _long_tail(ratio, len(names) - 1, profile, protocol)
         counts = {name: _portion(share, largest) for name, share in zip(names, shares, strict=True)}
+        falling = sorted(available.values(), reverse=True) == list(available.values())
+        cure = "" if falling else "put larger classes first, or "
     smallest_ratio = Context(prec=2, rounding=ROUND_UP).divide(Decimal(1), Decimal(largest))
     _check_counts(
         counts,
         available,
-        too_few=f"; a ratio of at least {smallest_ratio} gives it one",
-        too_many="; take a smaller ratio, put larger classes first, or give counts",
+        too_few=f"; a {setting} of at least {smallest_ratio} gives it one",
+        too_many=f"; {cure}leave out the {setting} or take a smaller one",
     )
     return counts
 

@@ -14,6 +14,8 @@ from imbalance_cli.method_effects import effect_of
 from imbalance_cli.metrics import softmax
 from imbalance_cli.stages import Stage, stages
 
+_NEARLY = 0.1  # log-odds that change no statement about probabilities
+
 
 def class_effects(checkpoint: Checkpoint) -> dict[str, Any]:
     """A row of numbers for each class, and whether weights and draws are others at the end of training.
@@ -34,6 +36,21 @@ def class_effects(checkpoint: Checkpoint) -> dict[str, Any]:
     for row, draws, weight in zip(rows, end["draws"], end["weight"], strict=True):
         row |= {"draws_at_end": draws, "weight_at_end": weight}
     return {"rows": rows, "changes": changes, "unknown": None}
+
+
+def shares_meant(checkpoint: Checkpoint) -> str:
+    """The class shares for which the probabilities may be right: "training", "equal", "neither" or "unknown".
+
+    Told by what training makes of an image that says nothing about its class, of the classes that it has seen: the
+    log prior, the same for all, or something else, as with focal loss or with weights in between.
+    """
+    if "reference" not in checkpoint.calibration:
+        return "unknown"
+    counts = np.array(checkpoint.counts)
+    reference, prior = np.array(checkpoint.calibration["reference"])[counts > 0], np.log(counts[counts > 0])
+    if np.ptp(reference - prior) < _NEARLY:
+        return "training"
+    return "equal" if np.ptp(reference) < _NEARLY else "neither"
 
 
 def _rows(stage: Stage, checkpoint: Checkpoint) -> list[dict[str, Any]]:

@@ -14,12 +14,13 @@ from imbalance_cli import checkpoints, plots, runs
 from imbalance_cli.catalogue import KINDS, find_entry
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import REGISTRIES, Experiment, resolve
+from imbalance_cli.data.folder import TEST_SHARE
 from imbalance_cli.drawing import MOST_CURVES, shared_look
 from imbalance_cli.errors import CheckpointError, DamageError
 from imbalance_cli.experiment_data import Notice, experiment_of
 from imbalance_cli.files import read_file
 from imbalance_cli.metrics import class_score, softmax
-from imbalance_cli.pages.class_effects import class_effects
+from imbalance_cli.pages.class_effects import class_effects, shares_meant
 from imbalance_cli.pages.page import png, render, svg
 from imbalance_cli.pages.run_pictures import images_of, mistakes, samples
 from imbalance_cli.pages.run_scores import outline, threshold_panel
@@ -73,10 +74,11 @@ def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
         classes=_classes(checkpoint, results),
         shown_classes=shown_classes,
         gap=gap,
-        facts=_facts(checkpoint, experiment),
+        facts=_facts(checkpoint, experiment) | {"drawn": images.drawn},
         experiment=experiment,
         methods=_methods(experiment),
         effects=effects,
+        meant=shares_meant(checkpoint),
         remarks=images.remarks,
         samples={} if images.train is None else samples(images.train, shown_classes),
         curves=_fit(plots.learning_curves(checkpoint.progress.get("log", []), checkpoint.class_names), 5.0, 5.4),
@@ -208,7 +210,9 @@ def _facts(checkpoint: Checkpoint, experiment: Experiment) -> dict[str, Any]:
         "smallest": min(counts),
         "largest": max(counts),
         "size": checkpoint.image_size,
-        "test_ratio": experiment.data.test_ratio,
+        "test_ratio": manifest["test_ratio"],
+        "test_share": TEST_SHARE,
+        "split_seed": experiment.data.split_seed,
     }
 
 
@@ -274,7 +278,7 @@ def _worst_confusions(results: Mapping[str, Any], point: str) -> list[dict[str, 
     return [
         {"true": names[i], "taken": names[j], "count": int(matrix[i, j]), "share": float(shares[i, j])}
         for i, j in pairs
-        if matrix[i, j]
+        if shares[i, j]  # not of the matrix, whose diagonal are the right answers
     ]
 
 

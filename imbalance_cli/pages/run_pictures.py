@@ -11,8 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from imbalance_cli.checkpoints import Checkpoint
+from imbalance_cli.config import DataSettings
 from imbalance_cli.data.image_set import ImageSet
+from imbalance_cli.data.listing import list_csv, list_folder
 from imbalance_cli.data.manifest import Manifest, apply_manifest
+from imbalance_cli.data.sources import BUILT_IN
 from imbalance_cli.errors import DataError, MemoryShortage, SettingError
 from imbalance_cli.evaluation import missed
 from imbalance_cli.experiment_data import (
@@ -35,10 +38,14 @@ _SAMPLES = 10  # of one class
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a run, as far as they are there, and what is to be said about them."""
+    """The images of a run, as far as they are there, and what is to be said about them.
+
+    drawn: whether the test images were drawn from data that marks none for testing; None where that is not known.
+    """
 
     train: ImageSet | None
     test: ImageSet | None
+    drawn: bool | None
     remarks: list[str] = field(default_factory=list)
 
 
@@ -55,12 +62,21 @@ def images_of(checkpoint: Checkpoint, data_dir: Path | None, notice: Notice) -> 
     try:
         subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, remark))
         train, _ = validation_split(subset.train, experiment, lambda _: None)
+        drawn = _test_images_are_drawn(settings)
     except (DataError, SettingError, MemoryShortage) as error:
         reason = f"no pictures, because the images of the run cannot be had: {error}"
         notice(reason)
-        return Images(None, None, [reason])
+        return Images(None, None, False if settings.dataset in BUILT_IN else None, [reason])
     warn_of_other_test_images(checkpoint, digest_of(subset.test, settings.dataset), remark)
-    return Images(train, subset.test, remarks)
+    return Images(train, subset.test, drawn, remarks)
+
+
+def _test_images_are_drawn(settings: DataSettings) -> bool:
+    if settings.dataset in BUILT_IN:
+        return False
+    place, classes = Path(settings.dataset), settings.classes
+    listed = list_folder(place, classes, lambda _: None) if place.is_dir() else list_csv(place, classes)
+    return any(not sample.split for sample in listed.samples)
 
 
 def samples(images: ImageSet, classes: Iterable[int]) -> dict[int, list[str]]:
