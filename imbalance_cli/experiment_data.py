@@ -127,7 +127,8 @@ def images_for(
     settings = experiment.data.model_copy(update=changes)
     known = ("test", "train", "validation") if dataset is None else ("test", "train", "all")
     if split not in known:
-        raise SettingError(f"--split must be {', '.join(known)}{' with --dataset' if dataset else ''}; got {split}")
+        others = ", or all with -d/--dataset" if dataset is None else " with -d/--dataset"
+        raise SettingError(f"--split must be {', '.join(known)}{others}; got {split}")
     if dataset is None:
         subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, notice))
         train, validation = validation_split(subset.train, experiment, lambda _: None)
@@ -147,7 +148,14 @@ def images_for(
         size = checkpoint.image_size
         notice(f"images are scaled to {size} x {size} pixels, the size that the model was trained at")
     all_were_chosen = experiment.data.classes is None and experiment.data.counts is None
-    loaded = load_source(settings.model_copy(update=update), notice, exact=all_were_chosen)
+
+    def told(line: str) -> None:
+        if not line.startswith("no test images are marked"):
+            notice(line)
+        elif split != "all":  # for which nothing is drawn
+            notice(f"{line}; --split all evaluates all of them")
+
+    loaded = load_source(settings.model_copy(update=update), told, exact=all_were_chosen)
     parts = {"test": [loaded.test], "train": [loaded.train], "all": [loaded.train, loaded.test]}[split]
     images = joined([of_classes(part, names) for part in parts])
     _warn_of_training_images(checkpoint, loaded, images, notice)
@@ -184,7 +192,10 @@ def _warn_of_training_images(checkpoint: Checkpoint, loaded: Dataset, images: Im
         source = loaded if same else load_source(experiment_of(checkpoint).data, lambda _: None)
         training = apply_manifest(manifest, source).train
     except UserError:
-        notice("the training images are not there as they were: whether some of these were in training is not known")
+        notice(
+            "warning: the training images are not there as they were: "
+            "whether some of these were in training is not known"
+        )
         return
     seen = set(_digests(training.images))
     count = sum(digest in seen for digest in _digests(images.images))

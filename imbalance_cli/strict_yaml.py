@@ -106,6 +106,7 @@ class _Reader:
         # libyaml is 20 times faster, but is not always built in, and refuses the escaped surrogates by which
         # Python names files whose names are not UTF-8.
         fast = None if _SURROGATE_ESCAPE.search(text) else getattr(yaml, "CSafeLoader", None)
+        self.rows = text.splitlines()
         self.events: Iterator[Any] = yaml.parse(text, Loader=fast or yaml.SafeLoader)
         self.source = source
         self.error = error
@@ -122,8 +123,12 @@ class _Reader:
             if not isinstance(event, yaml.StreamEndEvent):
                 raise self.refusal(event, (), "a second document starts; expected one document")
         except yaml.MarkedYAMLError as problem:
-            raise self.refusal(problem, (), f"not valid YAML: {problem.problem}") from None
+            told = "a tab; indent with spaces" if self.is_tab(problem.problem_mark) else problem.problem
+            raise self.refusal(problem, (), f"not valid YAML: {told}") from None
         return Document(value, self.lines)
+
+    def is_tab(self, mark: Any) -> bool:
+        return any(row[mark.column : mark.column + 1] == "\t" for row in self.rows[mark.line : mark.line + 1])
 
     def value(self, event: Any, place: Place) -> Any:
         self.lines.setdefault(place, _line(event.start_mark))  # a key's own line where there is a key

@@ -75,6 +75,11 @@ def test_negative_numbers_reach_validation() -> None:
     [
         (["trian"], "no such command 'trian'. Did you mean 'train'?"),
         (["train", "--los", "focal"], "unknown option --los; did you mean '--loss'?"),
+        (["train", "--learning-rate", "0.1"], "unknown option --learning-rate; did you mean '--lr'?"),
+        (["train", "--validation", "0"], "unknown option --validation; did you mean --set validation=...?"),
+        (["train", "--momentum=0"], "unknown option --momentum; did you mean --set optimizer.momentum=...?"),
+        (["compare", "--seed", "3"], "unknown option --seed; did you mean '--seeds'?"),
+        (["train", "--loss", "focal", "ldam"], "one loss here, for several: imbalance compare --loss focal ldam"),
         (["train", "--loss", "focall"], "--loss: unknown loss 'focall'; did you mean 'focal'?"),
         (["train", "--gamma", "2"], "--gamma has no use with cross_entropy; it is an option of focal"),
         (["train", "--ratio", "nan"], "--ratio: must be in (0, 1]; got nan"),
@@ -110,6 +115,10 @@ def test_data_errors_are_exit_code_3(tmp_path: Path) -> None:
         "train", "-d", "shaeps", exit_code=3
     )
     assert "imbalance download cifar10" in complaint("train", "-d", "cifar10", exit_code=3)
+    (tmp_path / "photos").mkdir()
+    assert complaint("train", "-d", "phots", exit_code=3).endswith("'phots'; did you mean 'photos'?")
+    told = complaint("train", "-d", tmp_path / "phots", exit_code=3)
+    assert told.endswith(f"did you mean '{tmp_path / 'photos'}'?")
     (tmp_path / "empty").mkdir()
     assert "no class folders" in complaint("make-subset", "empty", exit_code=3)
 
@@ -117,6 +126,7 @@ def test_data_errors_are_exit_code_3(tmp_path: Path) -> None:
 def test_checkpoint_errors_are_exit_code_4(tmp_path: Path, finished_run: Path) -> None:
     assert "nope.pt does not exist" in complaint("evaluate", "nope.pt", exit_code=4)
     assert "is not the folder of a run" in complaint("train", "--resume", tmp_path, exit_code=4)
+    assert "runs/nope does not exist; give" in complaint("train", "--resume", "runs/nope", exit_code=4)
     assert "is not empty" in complaint("train", "--output", finished_run, exit_code=4)
     (tmp_path / "loss.png").touch()
     assert "loss.png exists" in complaint("plot-loss", exit_code=4)
@@ -256,7 +266,7 @@ def test_evaluate_at_a_threshold(finished_run: Path, threshold: str) -> None:
 def test_evaluate_refuses_what_means_nothing(finished_run: Path) -> None:
     assert "a threshold needs 10 validation images" in complaint("evaluate", finished_run, "--threshold", "validation")
     assert "a probability between 0 and 1; got 1.5" in complaint("evaluate", finished_run, "--threshold", "1.5")
-    assert "--split must be test, train, validation; got tset" in complaint("evaluate", finished_run, "--split", "tset")
+    assert "--split must be test, train, validation, or" in complaint("evaluate", finished_run, "--split", "tset")
 
 
 def test_evaluate_draws_every_figure(finished_run: Path, tmp_path: Path) -> None:

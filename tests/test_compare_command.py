@@ -148,6 +148,39 @@ class TestAStudy:
         result = imbalance(*grid(small, losses=[*METHODS, "mse"], seeds=3))
         assert "9/9 mse, seed 2" in result.stderr and "5/9 " in result.stderr and "4/9 " not in result.stderr
         assert len(comparison()["conditions"][0]["rows"]) == 3
+        assert result.stderr.splitlines()[-1] == "written to study; a page of it: imbalance report study"
+
+    @pytest.mark.usefixtures("study")
+    def test_keeps_what_another_study_compared(self, small: list[object], workers: type[InThisProcess]) -> None:
+        files = [path for path in Path("study").iterdir() if path.is_file()]
+        before = [path.read_bytes() for path in files]
+        end = "; give another --output, or go on with that one: imbalance compare study/study.yaml"
+        for changed, words in (
+            (grid(small, losses=["focal"]), "the method cross_entropy"),
+            (grid(small, "--ratio", 0.3), "cross_entropy with data.ratio none"),
+            (grid(small, "--tune", "loss.gamma", 1, 2), "focal without tuning"),
+            (grid(small, seeds=1), "seed 1"),
+        ):
+            assert complaint(*changed, "-q", exit_code=4) == f"study holds another study, which has {words}{end}"
+            assert imbalance(*changed, "--dry-run").exit_code == 0
+        assert [path.read_bytes() for path in files] == before and workers.started == 0
+
+    @pytest.mark.usefixtures("study")
+    def test_of_flags_alone_gets_a_folder_of_its_own(self, small: list[object]) -> None:
+        def folder(*flags: object) -> Any:
+            return json.loads(imbalance("compare", *small, *flags, "--dry-run", "--json").stdout)["folder"]
+
+        Path("runs").mkdir()
+        Path("study").rename("runs/comparison-on-photos")
+        assert folder("--loss", *METHODS, "mse", "--seeds", 3) == "runs/comparison-on-photos"
+        assert folder("--loss", "focal", "--tune", "loss.gamma", 1, 2) == "runs/comparison-on-photos-2"
+        told = imbalance("compare", *small, "--loss", "focal", "--seeds", 1).stderr
+        assert (
+            "runs/comparison-on-photos holds another study, which has the method cross_entropy; "
+            "this one is in runs/comparison-on-photos-2\n" in told
+        )
+        assert folder("--loss", "focal", "mse", "--seeds", 2) == "runs/comparison-on-photos-2"
+        assert folder("--loss", "mse") == "runs/comparison-on-photos-3"
 
     @pytest.mark.usefixtures("study")
     def test_is_made_of_runs_as_train_makes_them(self) -> None:
@@ -345,6 +378,11 @@ class TestMistakes:
     def test_in_settings_are_exit_code_2(self, small: list[object]) -> None:
         assert "unknown loss 'focall'; did you mean 'focal'?" in complaint("compare", "--loss", "focall", "mse")
         assert complaint("compare", "nope.yaml") == "there is no file nope.yaml"
+        told = complaint("compare", "--vary", "gamma", 1, 2, "-d", "shapes")
+        assert told == "unknown setting 'gamma'; did you mean 'loss.gamma'?"
+        Path("experiment.yaml").write_text("loss: focal\n")
+        told = complaint("compare", "experiment.yaml")
+        assert told == "experiment.yaml is an experiment, not a study; give it with --recipe"
         assert complaint("compare", "--shard", "5/4", "-d", "shapes").startswith("--shard must be I/N")
         assert complaint("compare", "--metric", "auc").startswith(
             "--metric: unknown metric 'auc'; did you mean 'auroc'"

@@ -144,7 +144,23 @@ def test_images_that_were_in_training_are_counted(finished_run: Path, image_fold
         shutil.copy(image_folder / "train" / COMMON / f"{number:03}.png", others / COMMON / f"new_{number}.png")
     result = imbalance("evaluate", finished_run, "-d", others, "--split", "all", "--json")
     assert "warning: 3 images were in training, of 27" in result.stderr
-    assert "warning" not in imbalance("evaluate", finished_run, "--json").stderr
+    result = imbalance("evaluate", finished_run, "-d", others, "--split", "all", "--json", "-q")
+    assert result.stderr == ""  # but who reads the JSON is warned
+    assert json.loads(result.stdout)["warnings"] == [
+        "3 images were in training, of 27: the results are better than on new ones"
+    ]
+    result = imbalance("evaluate", finished_run, "--json")
+    assert "warning" not in result.stderr and json.loads(result.stdout)["warnings"] == []
+
+
+def test_of_a_folder_without_splits_a_part_is_tested_or_all(finished_run: Path, others: Path) -> None:
+    told = imbalance("evaluate", finished_run, "-d", others).stderr
+    assert "no test images are marked" in told and "; --split all evaluates all of them" in told
+    told = imbalance("evaluate", finished_run, "-d", others, "--split", "all").stderr
+    assert "no test images are marked" not in told
+    assert complaint("evaluate", finished_run, "--split", "all") == (
+        "--split must be test, train, validation, or all with -d/--dataset; got all"
+    )
 
 
 @pytest.mark.fault("E10")

@@ -32,7 +32,7 @@ def write_run(
     decided = np.where(right, labels, (labels + 1) % len(names))
     logits = 2.0 * np.eye(len(names))[decided]
     answers = as_csv(items or [f"test/{i}" for i in range(len(labels))], labels, logits, names)
-    rule = {"offsets": [0.0] * len(names)}
+    rule = {"offsets": [0.0] * len(names), "threshold_by": {"name": "balanced_accuracy"}}
     results = {
         "dataset": "/home/somebody/cifar10",
         "test_digest": "8c5f",
@@ -40,6 +40,10 @@ def write_run(
         "auroc": 0.9,
         "operating_points": dict.fromkeys(("argmax", "prior", "validation"), rule),
         "unavailable": {},
+        "epochs": 10,
+        "steps": 400,
+        "parameters": 1234,
+        "per_class": [{"train_count": 5000}] * len(names),
         **more,
     }
     text = runs.as_json(results)
@@ -137,7 +141,8 @@ class TestSeveralRuns:
 
 class TestOperatingPoint:
     def points(self, **offsets: list[float] | None) -> dict:
-        points = {name: None if values is None else {"offsets": values} for name, values in offsets.items()}
+        by = {"threshold_by": {"name": "balanced_accuracy"}}
+        points = {name: None if values is None else {"offsets": values, **by} for name, values in offsets.items()}
         unavailable = {name: "a threshold needs 10 validation images" for name, rule in points.items() if rule is None}
         return {"operating_points": points, "unavailable": unavailable}
 
@@ -223,6 +228,26 @@ class TestWarnings:
         assert compare_runs([pair[0], other])["warnings"] == [
             "the minority is that of first; in training it was another for other"
         ]
+
+    def test_unequal_training(self, pair, tmp_path):
+        assert compare_runs(pair)["warnings"] == []
+        more = {"epochs": 20, "steps": 800, "per_class": [{"train_count": 5000}, {"train_count": 50}]}
+        other = write_run(tmp_path / "other", np.ones(400, bool), **more)
+        assert compare_runs([*pair, other])["warnings"] == [
+            "the budgets differ: epochs 10 (first and second), 20 (other); steps 400 (first and second), 800 (other)",
+            "the numbers of training images differ: of each class 5,000 + 5,000 (first and second), 5,000 + 50 (other)",
+        ]
+
+    def test_thresholds_chosen_by_other_criteria(self, pair, tmp_path):
+        rules = {
+            name: {"offsets": [0.0, 0.0], "threshold_by": {"name": "f_beta", "beta": 2}}
+            for name in ("argmax", "prior", "validation")
+        }
+        other = write_run(tmp_path / "other", np.ones(400, bool), operating_points=rules)
+        assert compare_runs([pair[0], other])["warnings"] == [
+            "the thresholds were chosen differently: by balanced_accuracy (first), f_beta 2 (other)"
+        ]
+        assert compare_runs([pair[0], other], point="argmax")["warnings"] == []
 
     def test_no_test_image_of_the_minority(self, tmp_path):
         labels = np.zeros(50, int)

@@ -91,6 +91,7 @@ def test_keys_are_always_text():
         ("# nothing but a comment\n", ["x.yaml is empty"]),
         ("a: [1, 2\nb: 3", ["line 2", "not valid YAML"]),
         ("a: b: c", ["line 1", "not valid YAML"]),
+        ("a:\n\tb: 1", ["line 2", "a tab; indent with spaces"]),
         ("[1]: 2", ["where a key should"]),
         ("a: 1\nb: \x07", ["line 2", "U+0007"]),
         ("a: \udcff", ["U+DCFF"]),

@@ -292,6 +292,33 @@ class TestMistakes:
         assert line == "--vary loss.tau: no method of the study has loss.tau"
 
 
+class TestAStudyInTheSameFolder:
+    def test_goes_on_or_has_grown(self) -> None:
+        study = study_of()
+        grown = STUDY.replace("0.01]", "0.01, 0.5]").replace("seeds: 3", "seeds: 5").replace("focal 2:", "focal two:")
+        assert study.lacks(study_of()) == study_of(grown, losses=["mse"]).lacks(study) == ""
+        assert study.lacks(study_of(STUDY.replace("[0.1, 0.01]", "[0.1]"))) == ""  # whose condition had no name
+        tuned = [study_of(changes={"tune": ("--tune", {"loss.gamma": values})}) for values in ([1, 3], [1, 2, 3])]
+        assert tuned[1].lacks(tuned[0]) == "" and tuned[0].lacks(tuned[1]) == "focal 2 tuned by loss.gamma [1, 2, 3]"
+        assert tuned[0].lacks(study) == "focal 2 without tuning"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [
+            ("  cross-entropy: {loss: cross_entropy}\n", "", "the method cross-entropy"),
+            ("[0.1, 0.01]", "[0.1, 0.5]", "the condition ratio 0.01"),
+            ("gamma: 2", "gamma: 3", "focal 2 with loss.gamma 2.0"),
+            ("epochs: 2", "epochs: 3", "cross-entropy with epochs 2"),
+        ],
+    )
+    def test_is_another_where_it_lacks_something(self, old: str, new: str, words: str) -> None:
+        assert study_of(STUDY.replace(old, new)).lacks(study_of()) == words
+
+    def test_may_lack_seeds(self) -> None:
+        assert study_of(STUDY.replace("seeds: 3", "seeds: [0, 5]")).lacks_seeds(study_of()) == "seeds 1 2"
+        assert study_of(STUDY.replace("seeds: 3", "seeds: 5")).lacks_seeds(study_of()) == ""
+
+
 class TestShards:
     def test_share_the_cells_without_overlap(self) -> None:
         cells = study_of().cells()

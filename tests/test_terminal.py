@@ -1,5 +1,6 @@
 """Wherever the command runs (pipes, odd terminals, no home, no folder), nothing is cut and nothing breaks."""
 
+import io
 import json
 import os
 import pty
@@ -127,6 +128,29 @@ def test_a_dumb_terminal_gets_no_codes_but_every_line(image_folder: Path, tmp_pa
     shown = in_a_terminal("train", *flags, TERM="dumb", COLUMNS="80")
     assert ESCAPE not in shown
     assert "epoch 1/1" in shown and "balanced accuracy" in shown
+
+
+@pytest.mark.parametrize(("width", "last"), [(60, "loss"), (80, "recall"), (100, "validation loss")])
+def test_the_progress_of_a_training_has_the_numbers_that_fit(
+    width: int, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imbalance_cli.cli.output import Output
+    from imbalance_cli.cli.progress import show_training
+    from imbalance_cli.training import Progress
+
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    log = [{"train_loss": 0.0399, "validation_loss": 0.0692, "validation_recall": [1.0, 0.0]}]
+    steps = [Progress(30, 0, log)]
+    for _ in show_training(steps, Output(), epochs=30, steps_per_epoch=4, class_names=("square", "[b]angle")):
+        pass
+    line = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.getvalue()).split("\r")[-2].strip()
+    numbers = ["loss 0.0399", "recall square 100% [b]angle 0%", "validation loss 0.0692"]
+    fit = next(count for count, number in enumerate(numbers, 1) if number.startswith(last))
+    assert line.startswith("epoch 30/30 ━") and line.endswith("  ".join(numbers[:fit])) and "…" not in line
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def compare(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the runs.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Go on with runs that failed, too.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The study's folder; by default runs/TITLE.")
+        Path | None, typer.Option("--output", "-o", help="The study's folder; by default runs/TITLE, numbered if that holds another.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON object.")] = False,
@@ -178,7 +178,10 @@ def _compare_study(
     study, lines = read_study(file, flags)
     study.cells()  # every mistake is found before anything is loaded or written
     study = settled(study, out.notice)
-    folder = output or (file.parent if file and is_record(file) else Path("runs") / slug(study.title))
+    if output or file:
+        folder = output or (file.parent if file and is_record(file) else Path("runs") / slug(study.title))
+    else:
+        folder = cell_runs.free_folder(study, out.notice)
     cell_runs.check_folder(folder, study.title)
     for line in [*lines, *study.cautions()]:
         out.notice(line)
@@ -187,7 +190,7 @@ def _compare_study(
     if dry_run:
         _show_plan(study, folder, cells, out)
         return
-    cell_runs.begin(folder, study.title, study.as_yaml())
+    cell_runs.begin(folder, study)
     carried = cell_runs.StudyRuns(folder, mine, jobs=jobs, retry=retry)
     progress = StudyProgress(carried, out, study.metric, study.point)
     try:
@@ -213,6 +216,8 @@ def _conclude(
     study: Study, folder: Path, cells: Sequence[Cell], carried: StudyRuns, out: Output, *, shard: str | None
 ) -> None:
     """Compare what is finished, and end with the exit code of what failed."""
+    import shlex
+
     from imbalance_cli import runs
     from imbalance_cli.cli.output import complain
     from imbalance_cli.errors import CheckpointError, one_line
@@ -259,6 +264,7 @@ def _conclude(
         write_file(folder / "comparison.tex", tables.to_latex(value))
         if not missing:
             out.result(tables.comparison_report(value), value)
+            out.notice(f"written to {folder}; a page of it: {shlex.join(['imbalance', 'report', str(folder)])}")
     if failed:
         for line in _complaints(list(failed.values())):
             complain(one_line(f"error: {line}"))

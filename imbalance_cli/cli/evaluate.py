@@ -12,7 +12,7 @@ def evaluate(
         str | None,
         typer.Option("--dataset", "-d", help="Other images of the same classes; by default the run's."),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, train, validation, or all.")] = "test",
+    split: Annotated[str, typer.Option(help="test, train, validation, or with -d/--dataset all.")] = "test",
     threshold: Annotated[
         str | None, typer.Option(help="argmax (default), prior, validation, or a probability such as 0.3.")
     ] = None,
@@ -72,6 +72,7 @@ def evaluate(
         out.notice(
             f"warning: balanced accuracy over {present} of {len(loaded.class_names)} classes: no images of {absent}"
         )
+    results["warnings"] = out.warnings
     if output is not None:
         runs.remove(output / runs.RESULTS)  # written the last, it says that the figures beside it are its own
         draw_evaluation(loaded, results, logits, images, output)

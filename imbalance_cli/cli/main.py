@@ -18,12 +18,14 @@ from imbalance_cli.cli.evaluate import evaluate
 from imbalance_cli.cli.make_subset import make_subset
 from imbalance_cli.cli.methods import methods
 from imbalance_cli.cli.output import check_stdout, complain, require_stdout, write_stdout
-from imbalance_cli.cli.parsing import ListCommand
+from imbalance_cli.cli.parsing import ListCommand, setting_of
 from imbalance_cli.cli.plot_loss import plot_loss
 from imbalance_cli.cli.refit import refit
 from imbalance_cli.cli.report import report
 from imbalance_cli.cli.train import train
 from imbalance_cli.errors import MemoryShortage, UserError, did_you_mean, is_out_of_memory, one_line
+
+OTHER_NAMES = {"--learning-rate": "--lr", "--seed": "--seeds"}
 
 
 class Group(TyperGroup):
@@ -77,13 +79,22 @@ def _usage_error(error: Any) -> str:
     message = " ".join(error.format_message().split())
     if type(error).__name__ == "NoSuchOption":
         known = [flag for parameter in error.ctx.command.params for flag in parameter.opts if flag.startswith("--")]
-        message = f"unknown option {error.option_name}{did_you_mean(error.option_name, known)}"
+        message = f"unknown option {error.option_name}{_meant(error.option_name, error.ctx.info_name, known)}"
     elif hasattr(error.__cause__, "errors"):  # pydantic's, whose message does not show the value
         from imbalance_cli.setting_problems import wanted
 
         problem = error.__cause__.errors()[0]
         message = f"{error.param.opts[-1]} must be {wanted(problem)}; got {problem['input']!r}"
     return one_line(f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)")
+
+
+def _meant(option: str, command: str, known: Sequence[str]) -> str:
+    """The end of the message about an unknown option."""
+    if (flag := OTHER_NAMES.get(option)) in known:
+        return f"; did you mean {flag!r}?"
+    if command in ("train", "compare") and (key := setting_of(option)):
+        return f"; did you mean --set {key}=...?"
+    return did_you_mean(option, known)
 
 
 # Plain help: drawing it with rich would double the time that --help takes.

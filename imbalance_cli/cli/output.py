@@ -32,6 +32,7 @@ class Output:
         if not os.environ.get("COLUMNS", "1").strip("0"):  # some programs start others so; rich would draw nothing
             del os.environ["COLUMNS"]
         self.as_json, self.quiet = as_json, quiet
+        self.warnings: list[str] = []  # of all notices those that JSON should hold too
         self.stdout: Console = Console(highlight=False)
         self.stderr: Console = Console(file=cast(TextIO, _Unfailing(sys.stderr)), highlight=False)
 
@@ -41,7 +42,9 @@ class Output:
         return sys.stderr.isatty() and not self.stderr.is_dumb_terminal and not self.quiet
 
     def notice(self, line: str) -> None:
-        """One line about what happens, for people."""
+        """One line about what happens, for people. A warning is kept, also where --quiet hides it."""
+        if line.startswith("warning: "):
+            self.warnings.append(line.removeprefix("warning: "))
         if not self.quiet:
             self.stderr.print(printable(line), markup=False, style="dim", soft_wrap=True)
 

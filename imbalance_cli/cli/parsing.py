@@ -118,6 +118,16 @@ def values_by_key(given: Sequence[str] | None, flag: str) -> dict[str, list[Any]
     return found
 
 
+def setting_of(option: str) -> str | None:
+    """The setting that the unknown `option` names, as `--set` takes it: of `--momentum`, optimizer.momentum."""
+    from imbalance_cli.config import REGISTRIES, DataSettings, Experiment
+
+    name = option.lstrip("-").replace("-", "_")
+    keys = [*Experiment.model_fields, *(f"data.{field}" for field in DataSettings.model_fields)]
+    keys += [f"{key}.{name}" for key, registry in REGISTRIES.items() if registry.having(name)]
+    return next((key for key in keys if key.rpartition(".")[2] == name), None)
+
+
 def class_counts(values: Sequence[str] | None) -> dict[str, int] | None:
     """What `--counts airplane=5000 automobile=50` says. Raises SettingError."""
     if not values:

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from imbalance_cli.data.download import Notice
+from imbalance_cli.errors import printable
 
 if TYPE_CHECKING:
     from imbalance_cli.cli.output import Output
     from imbalance_cli.data import download
     from imbalance_cli.training import Progress
+
+BAR_WIDTH = 10  # of a training; the numbers beside it say more
+TIME_WIDTH = 8  # 10:00:00
 
 
 @contextmanager
@@ -20,7 +24,7 @@ def download_progress(output: Output) -> Iterator[Callable[[Notice | download.Pr
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     live = output.live
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (BarColumn(20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=output.stderr, disable=not live, transient=True) as bar:
         task = bar.add_task("download", total=None)
         tenth = 0
@@ -53,19 +57,20 @@ def show_training(
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
-        BarColumn(),
+        BarColumn(BAR_WIDTH),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=output.stderr, disable=not live, transient=True) as bar:
         task = bar.add_task("", total=epochs)
         for progress in steps:
             bar.update(task, completed=progress.epoch + progress.step / steps_per_epoch)
             if progress.step == 0 and progress.log:
-                line = describe_epoch(progress.log[-1], class_names)
-                bar.update(task, description=line)
+                parts = describe_epoch(progress.log[-1], class_names)
+                beside = len(f"epoch {epochs}/{epochs}") + BAR_WIDTH + TIME_WIDTH + 3
+                bar.update(task, description=_fitting(parts, output.stderr.width - beside))
                 if not live:
-                    output.notice(f"epoch {progress.epoch}/{epochs}  {line}")
+                    output.notice(f"epoch {progress.epoch}/{epochs}  {'  '.join(parts)}")
             yield progress
 
 
@@ -77,13 +82,24 @@ def describe_batches(bounds: list[tuple[int, int]]) -> str:
     return f"an epoch: {images} images in {len(bounds)} batches of {' or '.join(map(str, sizes))}"
 
 
-def describe_epoch(line: dict[str, Any], class_names: tuple[str, ...]) -> str:
-    """The main numbers of a log line, to fit 80 columns."""
-    text = f"loss {line['train_loss']:.4f}"
+def describe_epoch(line: dict[str, Any], class_names: tuple[str, ...]) -> list[str]:
+    """The main numbers of a log line, the most telling first."""
+    loss = f"loss {line['train_loss']:.4f}"
     if "validation_recall" not in line:
-        return text
+        return [loss]
     recalls = [recall for recall in line["validation_recall"] if recall is not None]
-    text += f"  validation loss {line['validation_loss']:.4f}  recall "
     if len(class_names) == 2 and len(recalls) == 2:
-        return text + " ".join(f"{name[:10]} {recall:.0%}" for name, recall in zip(class_names, recalls, strict=True))
-    return text + f"mean {sum(recalls) / len(recalls):.0%} worst {min(recalls):.0%}"
+        named = zip(class_names, recalls, strict=True)
+        recall = " ".join(f"{printable(name)[:10]} {recall:.0%}" for name, recall in named)
+    else:
+        recall = f"mean {sum(recalls) / len(recalls):.0%} worst {min(recalls):.0%}"
+    return [loss, f"recall {recall}", f"validation loss {line['validation_loss']:.4f}"]
+
+
+def _fitting(parts: list[str], room: int) -> str:
+    """The first of `parts`, as many as there is room for."""
+    from rich.cells import cell_len
+
+    while parts and cell_len("  ".join(parts)) > room:
+        parts = parts[:-1]
+    return "  ".join(parts)

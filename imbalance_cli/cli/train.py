@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,9 +70,11 @@ def train(
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.parsing import numbers_or_words
     from imbalance_cli.cli.stopping import stopped_by_signals
-    from imbalance_cli.config import Setting, parse_assignment
+    from imbalance_cli.config import REGISTRIES, Setting, parse_assignment
     from imbalance_cli.errors import SettingError
 
+    if loss and config and str(config) in REGISTRIES["loss"] and not config.exists():
+        raise SettingError(f"--loss: one loss here, for several: imbalance compare --loss {loss} {config}")
     flags: list[tuple[str, tuple[str, ...], Any]] = [
         ("--dataset", ("data", "dataset"), dataset),
         ("--data-dir", ("data", "data_dir"), data_dir and str(data_dir)),
@@ -150,7 +153,10 @@ def _start(
 
 def _resume(folder: Path, said: list[Setting], out: Output, signals: Signals) -> None:
     from imbalance_cli import experiments, runs
+    from imbalance_cli.errors import CheckpointError
 
+    if not os.path.lexists(folder):
+        raise CheckpointError(f"{folder} does not exist; give the folder of a run that was stopped")
     runs.require_run(folder)
     experiment = experiments.settings_of(folder, said)
     if runs.RESULTS in runs.entries(folder):

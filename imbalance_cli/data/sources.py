@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from imbalance_cli.data.cifar import ARCHIVES, is_downloaded, load_cifar
@@ -71,10 +73,8 @@ def load_dataset(
         names = class_names(classes, dataset.train.class_names) if classes else dataset.train.class_names
         return replace(dataset, train=of_classes(dataset.train, names), test=of_classes(dataset.test, names))
     if not name or not os.path.exists(name):
-        looks_like_path = os.sep in name or path.suffix
-        hint = "" if looks_like_path else did_you_mean(name, BUILT_IN[1:])
         shown = name if len(name) <= 200 else f"{name[:200]}..."
-        raise DataError(f"no dataset or folder called {shown!r}{hint or '; give a name or an existing path'}")
+        raise DataError(f"no dataset or folder called {shown!r}{_meant(name)}")
     from imbalance_cli.data.folder import load_folder
 
     return load_folder(
@@ -89,3 +89,15 @@ def load_dataset(
         cache_dir=data_folder(data_dir) / "decoded",
         notice=notice,
     )
+
+
+def _meant(name: str) -> str:
+    """The end of the message that nothing is called `name`: what lies there under a name like it, or what would do."""
+    path = Path(name)
+    beside: list[str] = []
+    with suppress(OSError, ValueError):  # no such folder, a NUL character in its name
+        beside = sorted(each.name for each in path.parent.iterdir() if each.is_dir() or each.suffix == ".csv")
+    built_in = () if os.sep in name or path.suffix else BUILT_IN[1:]
+    if close := get_close_matches(path.name, [*built_in, *beside], n=1):
+        return f"; did you mean {str(path.parent / close[0])!r}?"
+    return did_you_mean(name, built_in) or "; give a name or an existing path"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,15 +16,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from imbalance_cli import runs
-from imbalance_cli.errors import CheckpointError, DivergedError, MemoryShortage, UserError
+from imbalance_cli.errors import CheckpointError, DivergedError, MemoryShortage, SettingError, UserError
 from imbalance_cli.files import make_folder, write_file
 from imbalance_cli.strict_yaml import read_yaml
 from imbalance_cli.studies.comparison import Outcome, outcome_of
-from imbalance_cli.studies.study import STUDY, Cell, is_record
+from imbalance_cli.studies.reading import Flags, read_study
+from imbalance_cli.studies.study import STUDY, Cell, Study, is_record, slug
 
 TRIAL, CHOICE = "trial.json", "choice.json"
 
@@ -54,6 +57,35 @@ def check_folder(folder: Path, title: str) -> None:
             raise CheckpointError(f"{folder} holds the study {other!r}, not {title!r}; choose another --output")
         if not is_record(folder / STUDY):
             raise CheckpointError(f"{folder / STUDY} is a file of your own and stays; choose another --output")
+
+
+def recorded(folder: Path) -> Study | None:
+    """The study that `folder` holds. Raises CheckpointError."""
+    if STUDY not in runs.entries(folder):
+        return None
+    try:
+        study = read_study(folder / STUDY, Flags())[0]
+        study.cells()
+    except SettingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{folder} holds a study that cannot be gone on with; choose another --output ({reason})"
+        ) from error
+    return study
+
+
+def free_folder(study: Study, notice: Callable[[str], None]) -> Path:
+    """Where a study without a file goes: to the folder of its title, numbered where another study is in it."""
+    name, taken = slug(study.title), ""
+    for folder in map(Path("runs").joinpath, chain([name], (f"{name}-{number}" for number in count(2)))):
+        check_folder(folder, study.title)
+        there = recorded(folder)
+        if there is None or not study.lacks(there):
+            break
+        taken = taken or f"{folder} holds another study, which has {study.lacks(there)}"
+    if taken:
+        notice(f"{taken}; this one is in {folder}")
+    return folder
 
 
 def located(folder: Path, cells: Iterable[Cell]) -> list[Cell]:
@@ -348,8 +380,17 @@ class StudyRuns:
             worker.end(patience=max(0.0, deadline - time.monotonic()) if worker.cell else 0.0)
 
 
-def begin(folder: Path, title: str, content: str) -> None:
-    """Make the study's folder and write its file. Raises CheckpointError and WriteError."""
-    check_folder(folder, title)
+def begin(folder: Path, study: Study) -> None:
+    """Make the study's folder and write its file.
+
+    Raises CheckpointError if the folder holds what would then be in the comparison no more, and WriteError.
+    """
+    check_folder(folder, study.title)
+    there = recorded(folder)
+    if there is not None and (lost := study.lacks(there) or study.lacks_seeds(there)):
+        raise CheckpointError(
+            f"{folder} holds another study, which has {lost}; give another --output, "
+            f"or go on with that one: imbalance compare {shlex.quote(str(folder / STUDY))}"
+        )
     make_folder(folder)
-    write_file(folder / STUDY, content)
+    write_file(folder / STUDY, study.as_yaml())

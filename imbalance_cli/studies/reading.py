@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from imbalance_cli.config import DECIDED_BY_SUBSET, Setting
+from imbalance_cli.config import DECIDED_BY_SUBSET, Experiment, Setting, resolve
 from imbalance_cli.errors import SettingError, did_you_mean
 from imbalance_cli.setting_problems import shown
 from imbalance_cli.studies.file import StudyFile, absolute, recipe_settings
@@ -35,7 +35,12 @@ def read_study(file: Path | None, flags: Flags) -> tuple[Study, list[str]]:
 
     Raises SettingError, one line a problem.
     """
-    said = StudyFile.read(file, flags.changes)
+    try:
+        said = StudyFile.read(file, flags.changes)
+    except SettingError:
+        if file is not None and _is_experiment(file):
+            raise SettingError(f"{file} is an experiment, not a study; give it with --recipe") from None
+        raise
     reading = _Reading(said)
     for name, value in said.methods.items():
         reading.add_method(name, value, said.place("methods", name))
@@ -85,6 +90,8 @@ class _Reading:
         vary = {key: self.said.varied(key) for key in self.said.vary}
         for flag, key, values in flags.factors:
             settings = [Setting(tuple(key.split(".")), value, flag) for value in values]
+            if settings[0].path[0] not in Experiment.model_fields:
+                resolve(None, [replace(settings[0], source="--set")])  # raises, and says which was meant
             if len(values) == 1 and not key.startswith("data.") and not flag.startswith("--vary"):
                 self.overrides += settings
             else:
@@ -211,6 +218,14 @@ def settled(study: Study, notice: Callable[[str], None]) -> Study:
             base.append(Setting(("data", "classes"), list(pair), "auto"))
         study = replace(study, base=tuple(base))
     return study if study.title else replace(study, title=_title(study.base))
+
+
+def _is_experiment(file: Path) -> bool:
+    try:
+        resolve(file, [])
+    except SettingError:
+        return False
+    return True
 
 
 def _overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

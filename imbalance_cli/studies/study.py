@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,34 @@ class Study:
                 for warning in combinations.warnings(resolve(None, (*self.base, *row, *table))[0]):
                     yield f"warning: {method}: {warning}"
 
+    def lacks(self, other: Study) -> str:
+        """What of `other` but seeds is not in this study, in words; nothing where this is `other`, perhaps grown."""
+        ours, theirs = (replace(study, seeds=(0,)).cells() for study in (self, other))
+        there = {digest(cell.experiment): cell for cell in ours}
+        lost = [cell for cell in theirs if not _covers(there.get(digest(cell.experiment)), cell)]
+        if not lost:
+            return ""
+        for what, names, known in (
+            ("method", [cell.method for cell in lost], self.methods),
+            ("condition", [cell.condition for cell in lost], [*self.conditions, ""]),
+        ):
+            if gone := [name for name in dict.fromkeys(names) if name not in known]:
+                return f"the {what} {gone[0]}" + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
+        cell = lost[0]
+        if digest(cell.experiment) in there:
+            tuned = cell.tuning and ", ".join(f"{key} {each}" for key, each in cell.tuning.settings.items())
+            return f"{cell.method} {f'tuned by {tuned}' if tuned else 'without tuning'}"
+        alike = sorted(ours, key=lambda one: (one.method != cell.method, one.condition != cell.condition))[0]
+        values, others = (_flat(each.experiment.model_dump()) for each in (cell, alike))
+        values = {key: value for key, value in values.items() if value != others.get(key, values)}
+        changed = [f"{key} {'none' if value is None else value}" for key, value in values.items()]
+        return f"{cell.method} with {', '.join(changed[:3]) or 'fewer settings'}"
+
+    def lacks_seeds(self, other: Study) -> str:
+        """The seeds of `other` that are not in this study, in words."""
+        lost = [str(seed) for seed in other.seeds if seed not in self.seeds]
+        return f"seed{'s' if len(lost) > 1 else ''} {' '.join(lost)}" if lost else ""
+
     def as_yaml(self) -> str:
         """The study's file, which gives the same study wherever it is read."""
         value: dict[str, Any] = {
@@ -157,6 +185,28 @@ class Study:
             "search": self.search,
         }
         return HEADING + dump_yaml({key: each for key, each in value.items() if each not in (None, {}, [])})
+
+
+def _covers(ours: Cell | None, theirs: Cell) -> bool:
+    """Whether the one cell, of the same experiment if it is there, is the other, or tries all values that it tries."""
+    if ours is None or ours.tuning is None or theirs.tuning is None:
+        return ours is not None and ours.tuning is theirs.tuning
+    more, less = ours.tuning.settings, theirs.tuning.settings
+    return more.keys() == less.keys() and all(
+        value in _as_list(more[key]) for key, values in less.items() for value in _as_list(values)
+    )
+
+
+def _as_list(values: Sequence[Any] | str) -> Sequence[Any]:
+    return [values] if isinstance(values, str) else values
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of an experiment by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 class _Problems:

@@ -117,6 +117,16 @@ def cautions(rows: Sequence[Row], baseline: str) -> Iterator[str]:
             f"{_names(incomplete)}, of fewer seeds, {'is' if len(incomplete) == 1 else 'are'} ranked after the others; "
             "differences are over the seeds that both methods have"
         )
+    yield from unequal_training(rows)
+    if same := [row for row in rows if (row["difference"] or {}).get("constant") and row["difference"]["mean"]]:
+        yield (
+            f"{_names(same)}: the same difference to {baseline} in every seed, which a t-test cannot judge; "
+            "p is that of signs that all agree by chance"
+        )
+
+
+def unequal_training(rows: Sequence[Row]) -> Iterator[str]:
+    """In what training differed beside the method, as far as `rows` tell."""
     budgets = [
         _differing(rows, "epochs", lambda row: amount(row["epochs"])),
         _differing(rows, "steps", lambda row: amount(row["steps"])),
@@ -126,11 +136,13 @@ def cautions(rows: Sequence[Row], baseline: str) -> Iterator[str]:
         yield f"the budgets differ: {'; '.join(filter(None, budgets))}"
     if counts := _differing(rows, "of each class", lambda row: _counts(row["train_counts"])):
         yield f"the numbers of training images differ: {counts}"
-    if same := [row for row in rows if (row["difference"] or {}).get("constant") and row["difference"]["mean"]]:
-        yield (
-            f"{_names(same)}: the same difference to {baseline} in every seed, which a t-test cannot judge; "
-            "p is that of signs that all agree by chance"
-        )
+
+
+def unequal_thresholds(chosen_by: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What to say of thresholds that were not chosen alike; chosen_by: for each method or run the criterion."""
+    rows = [{"method": name, "by": " ".join(map(str, criterion.values()))} for name, criterion in chosen_by.items()]
+    if differing := _differing(rows, "by", lambda row: row["by"]):
+        yield f"the thresholds were chosen differently: {differing}"
 
 
 def fallback(point: str, reason: str, lacking: Sequence[str], count: int) -> str:
