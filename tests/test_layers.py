@@ -32,9 +32,8 @@ method_effects stages
 own_trials
 checkpoints combinations inference data.sources studies.tuning
 catalogue evaluation experiment_data streams studies.file studies.study
-catalogue_report objectives advice.facts pages.class_effects pages.run_pictures pages.study studies.cell_runs \
-    studies.reading
-refitting training advice.rules
+catalogue_report objectives advice.facts pages.class_effects pages.run_pictures pages.study studies.reading
+refitting training advice.rules studies.cell_runs
 experiments figures reports advice.advice advice.training_time
 advice.report cli.output cli.parsing pages.run studies.tables studies.worker
 cli.advise cli.progress cli.report cli.stopping cli.study_progress

@@ -56,7 +56,8 @@ def compare(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the runs.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Go on with runs that failed, too.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The study's folder; by default runs/TITLE, numbered if that holds another.")
+        Path | None,
+        typer.Option("--output", "-o", help="The study's folder; by default runs/TITLE, numbered if that is taken."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON object.")] = False,

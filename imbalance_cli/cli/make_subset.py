@@ -21,7 +21,10 @@ def make_subset(
     counts: Annotated[
         list[str] | None, typer.Option(metavar="CLASS=N", help="Images of each class, instead of a ratio.")
     ] = None,
-    minority: Annotated[list[str] | None, typer.Option(help="The rare classes; by default the last half of --classes, else the smaller ones.")] = None,
+    minority: Annotated[
+        list[str] | None,
+        typer.Option(help="The rare classes; by default the last half of --classes, else the smaller."),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(help="nested: a smaller subset is part of a larger one; cao: as the LDAM paper's code."),
