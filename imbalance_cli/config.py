@@ -188,7 +188,7 @@ class Experiment(_Section):
         if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "none":
             raise ValueError(
                 f"{resample['name']} works on the features of the trained model, so it needs a refit, as in refit=crt; "
-                "between the pixels of two images it would make a ghost of both"
+                "pixels say little of what is near, and between those of two images lies a ghost of both"
             )
         if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "tau_normalisation":
             raise ValueError("tau_normalisation looks at the classifier alone, so there is nothing to resample for it")

@@ -32,7 +32,7 @@ from imbalance_cli.metrics import (
 from imbalance_cli.models import parameter_count
 from imbalance_cli.prevalence import at_prevalences, target_shares
 
-FEWEST_FOR_THRESHOLD = 10  # validation images of a class below which a threshold chosen on them means nothing
+FEWEST_FOR_THRESHOLD = 10  # validation images of a class below which a threshold, or tau, chosen on them means nothing
 
 
 def operating_points(
@@ -48,21 +48,19 @@ def operating_points(
     classes = len(reference)
     points: dict[str, dict[str, Any]] = {"argmax": {"offsets": [0.0] * classes}}
     held_out = np.zeros(classes, int) if validation is None else np.bincount(validation[1], minlength=classes)
-    if validation is not None and (held_out > 0).all():
-        tau, chosen = best_tau(*validation, reference), "on validation"
-    else:
-        tau, chosen = 1.0, "by theory, there being no validation images of every class"
-    points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
     if validation is not None and held_out.min() >= FEWEST_FOR_THRESHOLD:
+        tau, chosen = best_tau(*validation, reference), "on validation"
         offsets = best_offsets(*validation, CRITERIA.bind(threshold_by), minority)
         points["validation"] = {"offsets": (offsets - offsets[0]).tolist(), "threshold_by": dict(threshold_by)}
     else:
+        tau, chosen = 1.0, f"by theory, there being fewer than {FEWEST_FOR_THRESHOLD} validation images of a class"
         points["validation"] = {
             "offsets": None,
             "reason": f"a threshold needs {FEWEST_FOR_THRESHOLD} validation images of every class; "
             f"the smallest class has {held_out.min()}",
         }
-    return points
+    points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
+    return {name: points[name] for name in ("argmax", "prior", "validation")}
 
 
 def evaluate(

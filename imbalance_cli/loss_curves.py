@@ -256,6 +256,10 @@ def _shared_p(curves: Sequence[Curve]) -> NDArray[np.float64]:
 
 
 def _highest(curves: Sequence[Curve]) -> float:
-    """Where the loss axis ends."""
-    values = np.concatenate([curve.loss for curve in curves])
-    return min(HIGHEST_LOSS, float(values[np.isfinite(values)].max(initial=0))) or 1.0
+    """Where the loss axis ends: beyond HIGHEST_LOSS only for a curve that lies above it from end to end."""
+    ends = [curve.loss[np.isfinite(curve.loss)] for curve in curves]
+    tops = [
+        float(each.max()) if each.size and each.min() > HIGHEST_LOSS else min(HIGHEST_LOSS, float(each.max(initial=0)))
+        for each in ends
+    ]
+    return max(tops) or 1.0

@@ -76,4 +76,5 @@ def _pulling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
 
 
 def _shares(values: Tensor) -> list[float]:
-    return (values / values.sum()).tolist()
+    total = values.sum()
+    return (values / total if total > 0 else torch.zeros_like(values)).tolist()

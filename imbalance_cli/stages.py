@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
 from imbalance_cli.methods.losses import LOSSES
-from imbalance_cli.methods.mixing import expected_patch
+from imbalance_cli.methods.mixing import partner_share
 from imbalance_cli.methods.posthoc import uninformative_logits
 from imbalance_cli.methods.samplers import class_draws
 from imbalance_cli.methods.schedules import SCHEDULES
@@ -81,8 +82,8 @@ class Stage:
         draws, partners = self.draws(epoch), self.partner_draws(epoch)
         if partners is None:
             return draws
-        mixing = self.experiment.mixing
-        return torch.lerp(draws, partners, expected_patch(mixing["alpha"], mixing["probability"]))
+        views = [view for view in (self.experiment.mixing, self.experiment.second_view) if view["name"] != "none"]
+        return torch.lerp(draws, partners, fmean(map(partner_share, views)))
 
     def class_weights(self, epoch: int) -> Tensor:
         """The weight of each class in an epoch of the run: float64 [classes], 1 for the average label that is seen.

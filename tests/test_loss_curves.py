@@ -17,14 +17,17 @@ from torch import Tensor
 from imbalance_cli.drawing import save_figure
 from imbalance_cli.errors import SettingError, WriteError
 from imbalance_cli.loss_curves import (
+    HIGHEST_LOSS,
     PROBABILITIES,
     Curve,
     curve_label,
+    curves_of,
     draw_in_terminal,
     loss_curve,
     loss_figure,
     write_csv,
 )
+from imbalance_cli.methods.losses import LOSSES
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -271,3 +274,10 @@ def test_without_matplotlib_the_command_says_what_to_install(empty_folder: Path)
 def test_a_loss_that_compares_images_has_no_curve_of_one(loss: str) -> None:
     told = complaint("plot-loss", "--loss", loss)
     assert told == f"--loss {loss} compares images with each other, so a single one has no curve"
+
+
+@pytest.mark.parametrize("loss", ["ldam", "influence_balanced"])
+def test_a_loss_that_is_large_everywhere_is_drawn_all_the_same(loss):
+    (curve,) = curves_of([{"name": loss, **LOSSES.get(loss).schema().model_dump()}])
+    axes = loss_figure([curve]).axes[0]
+    assert axes.get_ylim()[1] >= curve.loss[np.isfinite(curve.loss)].max() > HIGHEST_LOSS

@@ -260,3 +260,9 @@ def test_the_lists_need_no_torch(args: list[str], tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, "methods", *args], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize("loss", ["auc_margin", "pairwise_hinge"])
+def test_a_loss_without_anything_to_compare_pulls_at_no_class(loss):
+    shown = imbalance("methods", "loss", loss, "--counts", "50", "0").stdout
+    assert "nan" not in shown and "0.00 %" in shown

@@ -1,10 +1,12 @@
 """What a loss is told of the classes beside a sampler: how often they are drawn, and how large they are."""
 
+import numpy as np
 import pytest
 import torch
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.mixing import MIXING
 from imbalance_cli.methods.samplers import SAMPLERS
 from imbalance_cli.objectives import Objective
 from imbalance_cli.stages import stages
@@ -12,6 +14,7 @@ from imbalance_cli.stages import stages
 COUNTS = torch.tensor([50, 500, 5000])
 LOGITS = torch.tensor([[0.5, -1.0, 0.2], [0.3, 1.1, -0.4], [-0.2, 0.1, 0.9]])
 LABELS = torch.arange(3)
+LOOSE = ("equalization",)  # draws at random
 
 
 def objective(counts: torch.Tensor = COUNTS, **settings: object) -> Objective:
@@ -49,3 +52,42 @@ class TestSizes:
 def test_the_prior_is_corrected_once_even_for_classes_drawn_less_than_once_an_epoch(loss, q):
     (stage,) = stages(Experiment(loss=loss, sampler={"name": "power", "q": q}), COUNTS)
     assert stage.uninformative_logits(0) == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({}, 0.0),
+        ({"mixing": {"name": "cmo", "probability": 1.0}, "second_view": "mixup"}, None),
+        ({"mixing": "cmo", "second_view": {"name": "cutmix", "probability": 0.25}}, None),
+    ],
+)
+def test_the_loss_is_told_of_the_labels_that_all_views_show(settings, share):
+    counts = torch.tensor([900, 100])
+    (stage,) = stages(Experiment(**settings), counts)
+    if share is None:
+        labels = torch.arange(2).repeat_interleave(counts)
+        generator, partner_labels = np.random.default_rng(0), torch.arange(2).repeat(500)
+        images = torch.zeros(1000, 3, 8, 8)
+        views = [stage.experiment.mixing, stage.experiment.second_view]
+        seen = torch.zeros(2)
+        for _ in range(20):
+            for view in views:
+                _, own = MIXING.bind(view)(images, labels, images, partner_labels, counts, generator)
+                seen.index_add_(0, labels, own).index_add_(0, partner_labels, 1 - own)
+        assert stage.seen(0).tolist() == pytest.approx((seen / 40).tolist(), rel=0.05)
+    else:
+        assert stage.seen(0).tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("loss", [method.name for method in LOSSES])
+def test_a_class_without_images_leaves_the_correction_of_the_others_alone(loss):
+    with_it, without = (
+        next(iter(stages(Experiment(loss=loss), torch.tensor(counts)))).uninformative_logits(0)
+        for counts in ([5000, 500, 0, 50], [5000, 500, 50])
+    )
+    if loss == "label_aware_smoothing":  # it gives a share of the target to the class without images
+        assert np.all(np.diff(with_it[[0, 1, 3]]) < 0)
+        return
+    found = with_it[[0, 1, 3]]
+    assert found - found.mean() == pytest.approx(without, abs=0.1 if loss in LOOSE else 0.02)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from imbalance_cli.evaluation import operating_points
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import (
     TAUS,
@@ -291,3 +292,15 @@ def test_where_a_gradient_is_not_that_of_its_value_training_comes_to_rest_at_its
     (shares * loss(found.expand(2, -1), torch.tensor([0, 1]), counts)).sum().backward()
     assert found.grad.abs().max() < 1e-4
     assert float((found[0] - found[1]).detach()) == pytest.approx(0.97, abs=0.02)
+
+
+@pytest.mark.parametrize(("rare", "enough"), [(1, False), (9, False), (10, True)])
+def test_tau_and_threshold_are_chosen_on_ten_images_of_each_class_or_not_at_all(rare, enough):
+    chance = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [90, rare])
+    logits = chance.normal(size=(len(labels), 2)) + np.array([3.0, 0.0]) + 2 * np.eye(2)[labels]
+    points = operating_points(np.array([1.0, -1.0]), (logits, labels), {"name": "balanced_accuracy"}, 1)
+    assert (points["validation"]["offsets"] is not None) == enough
+    assert (points["prior"]["tau_chosen"] == "on validation") == enough
+    assert enough or points["prior"]["tau"] == 1
+    assert list(points) == ["argmax", "prior", "validation"]

@@ -3,6 +3,7 @@
 import math
 
 import imblearn.combine
+import imblearn.under_sampling
 import pytest
 import torch
 from command_line import complaint
@@ -16,7 +17,17 @@ NAMES = ("common", "some", "rare")
 
 ADD = ["random_over_sampling", "smote", "borderline_smote", "adasyn", "svm_smote", "kmeans_smote"]
 CUT = ["random_under_sampling", "near_miss", "cluster_centroids"]
-CLEAN = ["tomek_links", "edited_nearest_neighbours"]
+CLEAN = ["tomek_links", "edited_nearest_neighbours", "repeated_edited_nearest_neighbours", "all_knn"]
+CHOOSE = {  # imbalanced-learn's own
+    "condensed_nearest_neighbour": imblearn.under_sampling.CondensedNearestNeighbour(random_state=9),
+    "one_sided_selection": imblearn.under_sampling.OneSidedSelection(random_state=9),
+    "neighbourhood_cleaning_rule": imblearn.under_sampling.NeighbourhoodCleaningRule(),
+    "instance_hardness_threshold": imblearn.under_sampling.InstanceHardnessThreshold(random_state=9),
+    "repeated_edited_nearest_neighbours": imblearn.under_sampling.RepeatedEditedNearestNeighbours(),
+    "all_knn": imblearn.under_sampling.AllKNN(),
+    "smote_tomek": imblearn.combine.SMOTETomek(random_state=9),
+    "smote_enn": imblearn.combine.SMOTEENN(random_state=9),
+}
 LIKE_SMOTE = ["smote", "borderline_smote", "adasyn", "svm_smote", "kmeans_smote", "smote_tomek", "smote_enn"]
 
 every_resampler = pytest.mark.parametrize("method", list(RESAMPLERS), ids=lambda method: method.name)
@@ -41,7 +52,7 @@ def sizes(labels) -> list[int]:
 
 class TestEveryMethod:
     def test_belongs_to_a_kind(self):
-        assert {method.name for method in RESAMPLERS} == {"none", *ADD, *CUT, *CLEAN, "smote_tomek", "smote_enn"}
+        assert {method.name for method in RESAMPLERS} == {"none", *ADD, *CUT, *CLEAN, *CHOOSE}
 
     @every_resampler
     def test_takes_features_labels_seed_and_named_options_with_valid_defaults(self, method):
@@ -139,13 +150,11 @@ class TestCleaning:
         strict = resampled("edited_nearest_neighbours", self.LINE, self.LABELS, neighbours=2)[0]
         assert strict.flatten().tolist() == pytest.approx([0, 1, 2, 3.4, 8, 9])
 
-    @pytest.mark.parametrize(
-        ("name", "theirs"), [("smote_tomek", imblearn.combine.SMOTETomek), ("smote_enn", imblearn.combine.SMOTEENN)]
-    )
-    def test_after_smote_is_what_imbalanced_learn_does(self, name, theirs):
+    @pytest.mark.parametrize("name", CHOOSE)
+    def test_is_what_imbalanced_learn_does(self, name):
         features, labels = some_features()
         found, found_labels = resampled(name, features, labels, seed=9)
-        expected, expected_labels = theirs(random_state=9).fit_resample(features.numpy(), labels.numpy())
+        expected, expected_labels = CHOOSE[name].fit_resample(features.numpy(), labels.numpy())
         assert found.tolist() == expected.tolist() and found_labels.tolist() == expected_labels.tolist()
 
 
@@ -198,7 +207,7 @@ class TestTheSetting:
     def test_without_a_refit_is_refused_with_the_reason(self):
         assert complaint("train", "-d", "shapes", "--set", "resample=smote") == (
             "resample: smote works on the features of the trained model, so it needs a refit, as in refit=crt; "
-            "between the pixels of two images it would make a ghost of both"
+            "pixels say little of what is near, and between those of two images lies a ghost of both"
         )
 
     def test_suggests_a_name(self):

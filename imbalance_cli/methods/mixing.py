@@ -10,8 +10,8 @@ share, float [batch] in 0 to 1, is the weight of `labels` in the loss of the mix
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Interval
 
@@ -160,6 +160,13 @@ def cmo(
     below 0 rare classes give more; whoever hands in the partners does so.
     """
     return _paste(images, partners, generator, alpha, probability)
+
+
+def partner_share(choice: Mapping[str, Any]) -> float:
+    """The share of a mixed image's label that is its partner's, on average over what the chosen mixing draws."""
+    if "probability" in choice:
+        return expected_patch(choice["alpha"], choice["probability"])
+    return 0.5  # of Beta(alpha, alpha)
 
 
 def expected_patch(alpha: float, probability: float) -> float:

@@ -7,6 +7,7 @@ threshold on the probability, so argmax, prior correction and a chosen threshold
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ else:
 optimize = lazy_import("scipy.optimize")
 
 
+NEVER = -1e4  # the logit of a class that training has no images of, which only falls
 STILL = 1e-3  # a gradient of the expected loss below which training would stand still
 PRECISE = {"ftol": 1e-15, "gtol": 1e-10, "maxls": 50}
 TAUS = np.round(np.arange(0, 2.0001, 0.05), 2)
@@ -76,24 +78,34 @@ def uninformative_logits(loss: Callable[[Tensor, Tensor, Tensor], Tensor], count
     some = torch.linspace(0, 1, classes, dtype=torch.float64, device=counts.device)
     draws = 1 if torch.equal(losses(some, 0, 64), losses(some, 1, 64)) else -(-16384 // classes)
 
-    def expected_loss(values: Floats) -> tuple[float, Floats]:
-        logits = torch.tensor(values, device=counts.device, requires_grad=True)
-        value = (shares * losses(logits, 0, draws)).sum()
-        (gradient,) = torch.autograd.grad(value, logits)
-        return value.item(), gradient.cpu().numpy()
+    def at_rest(free: Tensor) -> tuple[float, Floats]:
+        """The least expected loss, and where: the logits of the classes in `free`, bool, the others held at NEVER."""
+        held = torch.full_like(shares, NEVER)
 
-    # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
-    search = optimize.minimize(expected_loss, np.zeros(classes), jac=True, method="L-BFGS-B", options=PRECISE)
-    values, slope = search.x, float(np.abs(expected_loss(search.x)[1]).max())
-    if slope > STILL:
-        # Seesaw and others hold a factor for constant, so their gradient is not that of their value. Training comes
-        # to rest where the gradient is 0; where there is no such place, as at the edge of hinge, the search was right.
-        rest = optimize.root(lambda logits: expected_loss(logits)[1], np.zeros(classes), method="lm")
-        if float(np.abs(expected_loss(rest.x)[1]).max()) < min(slope, STILL):
-            values = rest.x
-    found = torch.from_numpy(values)
-    found[~present] = found[present].max()
-    return np.asarray((found - found.mean()).numpy())
+        def expected_loss(values: Floats) -> tuple[float, Floats]:
+            found = torch.tensor(values, device=counts.device, requires_grad=True)
+            value = (shares * losses(held.masked_scatter(free, found), 0, draws)).sum()
+            (gradient,) = torch.autograd.grad(value, found)
+            return value.item(), gradient.cpu().numpy()
+
+        # Where many logits do equally well, as for hinge, the search stays with those nearest to its start.
+        start = np.zeros(int(free.sum()))
+        search = optimize.minimize(expected_loss, start, jac=True, method="L-BFGS-B", options=PRECISE)
+        values, slope = search.x, float(np.abs(expected_loss(search.x)[1]).max())
+        if slope > STILL:
+            # Seesaw and others hold a factor for constant, so their gradient is not that of their value. Training
+            # comes to rest where the gradient is 0; where there is no such place, as at the edge of hinge, the search
+            # was right.
+            rest = optimize.root(lambda logits: expected_loss(logits)[1], start, method="lm")
+            if float(np.abs(expected_loss(rest.x)[1]).max()) < min(slope, STILL):
+                values = rest.x
+        return expected_loss(values)[0], held.masked_scatter(free, torch.from_numpy(values).to(held)).cpu().numpy()
+
+    # The logit of a class without images falls for ever, unless labels are smoothed: no search follows to the end.
+    every = torch.ones_like(present)
+    _, found = min((at_rest(free) for free in ([every] if present.all() else [present, every])), key=itemgetter(0))
+    found[~present.cpu().numpy()] = found[present.cpu().numpy()].max()
+    return np.asarray(found - found.mean())
 
 
 def best_tau(logits: Floats, labels: Ints, reference: Floats) -> float:

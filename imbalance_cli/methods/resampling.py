@@ -39,6 +39,8 @@ RESAMPLERS: Registry[Callable[..., Sampled]] = Registry("resample")
 
 Neighbours = Annotated[int, Interval(ge=1, le=1000)]
 Ratio = Annotated[float, Interval(gt=0, le=1)]
+Agreement = Literal["all", "mode"]
+Cleaned = Literal["not minority", "all"]
 
 
 def resample(
@@ -52,10 +54,11 @@ def resample(
         return features, labels
     counts = labels.bincount(minlength=len(class_names)).tolist()
     require_neighbours(choice, counts, class_names)
+    present, dense = np.unique(labels.numpy(), return_inverse=True)  # some methods trip over a number without images
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn's, about features that coincide
-            found, found_labels = RESAMPLERS.bind(choice)(features.numpy(), labels.numpy(), seed % 2**32)
+            found, found_labels = RESAMPLERS.bind(choice)(features.numpy(), dense, seed % 2**32)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         sizes = ", ".join(f"{name} {count}" for name, count in zip(class_names, counts, strict=True))
@@ -63,6 +66,7 @@ def resample(
             f"resample: {choice['name']} does not work on these features ({sizes}): {reason}; "
             "choose another, as in resample=smote"
         ) from error
+    found_labels = present[found_labels]
     left = np.bincount(found_labels, minlength=len(class_names))
     for name, before, after in zip(class_names, counts, left, strict=True):
         if before > 0 and after == 0:
@@ -210,9 +214,7 @@ def cluster_centroids(features: Features, labels: Ints, seed: int, *, ratio: Rat
 
 
 @RESAMPLERS.register
-def tomek_links(
-    features: Features, labels: Ints, seed: int, *, classes: Literal["not minority", "all"] = "not minority"
-) -> Sampled:
+def tomek_links(features: Features, labels: Ints, seed: int, *, classes: Cleaned = "not minority") -> Sampled:
     """Without the features whose nearest neighbour is of another class and says the same of them (Tomek, 1976)."""
     return _sampled(under.TomekLinks(sampling_strategy=classes), features, labels)
 
@@ -224,11 +226,75 @@ def edited_nearest_neighbours(
     seed: int,
     *,
     neighbours: Neighbours = 3,
-    agreement: Literal["all", "mode"] = "all",
-    classes: Literal["not minority", "all"] = "not minority",
+    agreement: Agreement = "all",
+    classes: Cleaned = "not minority",
 ) -> Sampled:
     """Without the features whose neighbours are not all, or not mostly, of their class (Wilson, 1972)."""
     sampler = under.EditedNearestNeighbours(sampling_strategy=classes, n_neighbors=neighbours, kind_sel=agreement)
+    return _sampled(sampler, features, labels)
+
+
+@RESAMPLERS.register
+def repeated_edited_nearest_neighbours(
+    features: Features,
+    labels: Ints,
+    seed: int,
+    *,
+    neighbours: Neighbours = 3,
+    agreement: Agreement = "all",
+    classes: Cleaned = "not minority",
+) -> Sampled:
+    """Edited nearest neighbours again and again, until nothing more is left out (Tomek, 1976)."""
+    sampler = under.RepeatedEditedNearestNeighbours(
+        sampling_strategy=classes, n_neighbors=neighbours, kind_sel=agreement
+    )
+    return _sampled(sampler, features, labels)
+
+
+@RESAMPLERS.register
+def all_knn(
+    features: Features,
+    labels: Ints,
+    seed: int,
+    *,
+    neighbours: Neighbours = 3,
+    agreement: Agreement = "all",
+    classes: Cleaned = "not minority",
+) -> Sampled:
+    """Edited nearest neighbours with one neighbour, then two, and so on to `neighbours` (Tomek, 1976)."""
+    sampler = under.AllKNN(sampling_strategy=classes, n_neighbors=neighbours, kind_sel=agreement)
+    return _sampled(sampler, features, labels)
+
+
+@RESAMPLERS.register
+def condensed_nearest_neighbour(features: Features, labels: Ints, seed: int, *, neighbours: Neighbours = 1) -> Sampled:
+    """Of large classes only what nearest neighbours need to tell them from the smallest; slow (Hart, 1968)."""
+    sampler = under.CondensedNearestNeighbour(n_neighbors=neighbours, random_state=seed)
+    return _sampled(sampler, features, labels)
+
+
+@RESAMPLERS.register
+def one_sided_selection(features: Features, labels: Ints, seed: int, *, neighbours: Neighbours = 1) -> Sampled:
+    """A quicker condensing, then without the common ends of Tomek links (Kubat and Matwin, 1997)."""
+    return _sampled(under.OneSidedSelection(n_neighbors=neighbours, random_state=seed), features, labels)
+
+
+@RESAMPLERS.register
+def neighbourhood_cleaning_rule(
+    features: Features, labels: Ints, seed: int, *, neighbours: Neighbours = 3, threshold: Ratio = 0.5
+) -> Sampled:
+    """Edited nearest neighbours, then without those that mislead neighbours of the smallest class (Laurikkala, 2001).
+
+    threshold: how large a class must be, as a share of the smallest, for the second part to look at it.
+    """
+    sampler = under.NeighbourhoodCleaningRule(n_neighbors=neighbours, threshold_cleaning=threshold)
+    return _sampled(sampler, features, labels)
+
+
+@RESAMPLERS.register
+def instance_hardness_threshold(features: Features, labels: Ints, seed: int, *, ratio: Ratio = 1.0) -> Sampled:
+    """Large classes without what a random forest finds hardest, cut to the smallest / ratio (Smith et al., 2014)."""
+    sampler = under.InstanceHardnessThreshold(sampling_strategy=_cut(labels, ratio), random_state=seed)
     return _sampled(sampler, features, labels)
 
 
