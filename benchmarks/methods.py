@@ -158,13 +158,14 @@ def measured_samplers(shape: Shape) -> dict[str, dict[str, Any]]:
     counts = long_tail(shape.labels, shape.classes)
     labels = torch.arange(shape.classes).repeat_interleave(counts.long())
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
-    batches = len(batch_bounds(len(labels), BATCH_SIZE))
+    batch_size = max(BATCH_SIZE, 2 * shape.classes)  # at_least has every class in every batch
+    batches = len(batch_bounds(len(labels), batch_size))
     generator = torch.Generator().manual_seed(1)
     found = {}
     for method in SAMPLERS:
         draws = class_draws({"name": method.name}, counts, batches)
         per_batch = method.options["per_batch"].default if "per_batch" in method.options else 0
-        more = {"at_least": per_batch, "bounds": batch_bounds(epoch_length(draws), BATCH_SIZE)} if per_batch else {}
+        more = {"at_least": per_batch, "bounds": batch_bounds(epoch_length(draws), batch_size)} if per_batch else {}
         ours = partial(epoch_order, labels, draws, generator=generator, **more)
         weights = (draws / counts)[labels]
         theirs = partial(list, WeightedRandomSampler(weights, epoch_length(draws), generator=generator))

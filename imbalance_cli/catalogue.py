@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import shlex
-from collections.abc import Container
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from imbalance_cli.combinations import conflicts
-from imbalance_cli.config import EVERY_REGISTRY, Experiment
+from imbalance_cli.config import EVERY_REGISTRY, OF_THE_RUN, Experiment
+from imbalance_cli.conflicts import Conflict, conflicts
+from imbalance_cli.docstrings import Description
 from imbalance_cli.errors import SettingError, did_you_mean
+from imbalance_cli.methods.criteria import in_full
 from imbalance_cli.own_methods import load
+from imbalance_cli.papers import PAPERS, Paper
 from imbalance_cli.registry import Method, Registry, is_own
+from imbalance_cli.training_aids import AIDS, Aid, Aids
 
 SUMMARIES = {
     "model": "the network",
@@ -28,10 +31,14 @@ SUMMARIES = {
     "refit": "which classifier takes the place of the trained one",
     "resample": "how features are brought into balance before a refit",
     "threshold_by": "what the threshold from validation is to be best at",
+    "aid": "what else may help, each a setting of its own",
 }
 
 # Settings beside a kind that change what all its methods do, and what holds for all of them.
 NOTES = {
+    "model": "With classifier linear the logits are z_j = w_j x + b_j, x being the features. With cosine they are "
+    "z_j = 30 cos(w_j, x), without a bias: as ldam wants them, and so that no class has a longer row than another. "
+    "dropout: see imbalance methods aid dropout.",
     "class_weights": "The loss of a batch is the sum of weight x loss over its number of images, with weight 1 for the "
     "average image of the stream: a batch of one class keeps its weight, and a class without images weighs nothing. "
     "class_weights_schedule lets the weights set in later; deferred is DRW.",
@@ -43,18 +50,30 @@ NOTES = {
     "whole ones.",
 }
 
-# What a kind is of no use without, and what to set that to.
-NEEDED = {"resample": {"refit": "crt"}}
-
-_CITATION = re.compile(r"\(([^()]*, (?:18|19|20)\d\d[^()]*)\)")
+# What a formula is written in. With another index the same is meant: n_y are the images of the true class.
+SYMBOLS = {
+    "y": "the true class",
+    "j": "any class",
+    "C": "the number of classes",
+    "z_j": "the logit of class j",
+    "p_j": "the softmax probability of class j",
+    "n_j": "the images of class j in an epoch, as drawn",
+    "N_j": "the images of class j",
+    "pi_j": "the share of class j in an epoch, n_j / sum n",
+    "w_j": "the weight of class j",
+    "x": "an image or its features",
+}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Methods that can take each other's place; settings: where an experiment names one of them."""
+    """Methods that can take each other's place; settings: where an experiment names one of them.
+
+    Training aids are a kind too, but each a setting of its own, and none of them takes another's place.
+    """
 
     name: str
-    registry: Registry[Any]
+    registry: Registry[Any] | Aids
     settings: tuple[str, ...]
 
     @property
@@ -67,7 +86,7 @@ class Kind:
 
     def defaults(self, method: str) -> list[str]:
         """The settings whose default is `method`."""
-        return [setting for setting in self.settings if method in _default(setting)]
+        return [setting for setting in self.settings if method in default_names(setting)]
 
 
 def _kinds() -> dict[str, Kind]:
@@ -76,13 +95,11 @@ def _kinds() -> dict[str, Kind]:
         settings = tuple(name for name, each in EVERY_REGISTRY.items() if each is registry)
         name = settings[0] if len(settings) == 1 else registry.kind  # schedules serve several settings
         kinds[name] = Kind(name, registry, settings)
+    kinds[AIDS.kind] = Kind(AIDS.kind, AIDS, ())
     return {name: kinds.pop(name) for name in SUMMARIES if name in kinds} | kinds
 
 
 KINDS = _kinds()
-
-
-TO_BE_GIVEN = {"costs": [1, 20]}  # options without a default, as somebody with two classes might set them
 
 
 @dataclass(frozen=True)
@@ -96,26 +113,48 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """One method of the catalogue.
+    """One method of the catalogue, or a training aid.
 
-    name: as the user says it, for a method of his own with the file. explanation: the docstring after its first line.
-    conflicts: settings, with their values, that it does not belong together with, and why.
+    name: as the user says it, for a method of his own with the file. settings: where it can be chosen; of an aid its
+    own. given: options that were said together with the name. asked: what the user called it, where that is not its
+    name, and how it is said here.
     """
 
     kind: Kind
     name: str
-    summary: str
-    explanation: list[str]
+    description: Description
     options: list[Option]
-    papers: list[str]
-    conflicts: list[tuple[str, tuple[str, ...], str]]
+    conflicts: list[Conflict]
     settings: tuple[str, ...]
+    given: dict[str, Any]
+    asked: str = ""
 
     @property
-    def example(self) -> dict[str, Any]:
-        """The method as a choice, with its first option that has a value by default, or one that has to be given."""
-        values = [(option.name, TO_BE_GIVEN.get(option.name, option.default)) for option in self.options]
-        return {"name": self.name} | dict([each for each in values if each[1] is not None][:1])
+    def summary(self) -> str:
+        return self.description.summary
+
+    @property
+    def when(self) -> str:
+        """When to use it, as a sentence."""
+        return self.description.when[:1].upper() + self.description.when[1:]
+
+    @property
+    def explanation(self) -> list[str]:
+        return self.description.explanation
+
+    @property
+    def papers(self) -> list[tuple[str, Paper]]:
+        """How each paper is cited, and what it is: of a user's own method without title and link."""
+        return [(cited, PAPERS.get(cited, Paper(""))) for cited in self.description.papers]
+
+    @property
+    def symbols(self) -> dict[str, str]:
+        """What the letters of the formula stand for, the options left out."""
+        names = {option.name for option in self.options}
+        words = {word for line in self.description.formula for word in re.findall(r"[A-Za-z]+(?:_\w+)*", line)} - names
+        letters = {part for word in words for part in (word.split("_")[1:] if "_" in word else [word])}
+        letters |= {f"{word.partition('_')[0]}_j" for word in words if "_" in word}
+        return {symbol: meaning for symbol, meaning in SYMBOLS.items() if symbol in letters}
 
 
 def find_kind(word: str) -> Kind:
@@ -124,75 +163,92 @@ def find_kind(word: str) -> Kind:
     for kind in KINDS.values():
         if said in (kind.name, f"{kind.name}s", f"{kind.name}es", *kind.settings):
             return kind
-    raise SettingError(f"unknown kind of method {word!r}{did_you_mean(said, KINDS)}")
+    close = did_you_mean(said, [*KINDS, *(name for kind in KINDS.values() for name in kind.registry.names())])
+    hint = close if "did you mean" in close else did_you_mean(said, KINDS)
+    raise SettingError(f"unknown kind of method {word!r}{hint}")
+
+
+def find_entries(name: str) -> list[Entry]:
+    """The entries of that name, of whatever kind; not of a user's own, whose name does not tell its kind."""
+    found = []
+    for kind in KINDS.values():
+        with suppress(SettingError):
+            found.append(find_entry(kind, name))
+    return found
 
 
 def find_entry(kind: Kind, name: str) -> Entry:
-    """The entry of method `name`, which may be a user's own, whose file is then run. Raises SettingError."""
-    if is_own(name):
+    """The entry of method `name`, which may be a user's own, whose file is then run. Raises SettingError.
+
+    A name that others use is understood, and so is a short form: balanced_softmax, recall>=0.95.
+    """
+    if is_own(name) and isinstance(kind.registry, Registry):
         return _entry(kind, kind.registry.get(load(kind.registry, name)["name"]), name)
-    return _entry(kind, kind.registry.get(name), name)
+    if kind.name == "threshold_by" and (given := _short(name)):
+        meant, options = given["name"], {option: value for option, value in given.items() if option != "name"}
+        words = ", ".join(f"{option} {value:g}" for option, value in options.items())
+        method = kind.registry.get(meant)
+        return _entry(kind, method, meant, options, f"{name} is short for {meant} with {words}.")
+    known = None if name in kind.registry.names() else kind.registry.known_as(name)
+    if known is not None:
+        method, words = known
+        return _entry(kind, method, method.name, asked=f"{name} is known here as {words}.")
+    method = kind.registry.get(name)
+    return _entry(kind, method, method.name)
 
 
-def ways_to_say(entry: Entry, flags: Container[str]) -> dict[str, str]:
-    """How to choose the method: by flags of `imbalance train`, by --set, in YAML. flags: the parameters of train."""
-    setting, example = entry.settings[0], entry.example
-    options = {name: value for name, value in example.items() if name != "name"}
-    if entry.kind.name == "augment":
-        chosen = _flow([*(name for name in _default(setting) if name != entry.name), example])
-        return {"set": shlex.join(["--set", f"{setting}={chosen}"]), "yaml": f"{setting}: {chosen}"}
-    ways = {}
-    if setting in flags:
-        words = [f"--{setting.replace('_', '-')}", entry.name]
-        for name, value in options.items():
-            known = setting == "loss" and name in flags
-            words += [f"--{name}", _flow(value)] if known else ["--set", f"{setting}.{name}={_flow(value)}"]
-        ways["flags"] = shlex.join(words)
-    needed = NEEDED.get(setting, {})
-    said = needed | {setting: entry.name} | {f"{setting}.{name}": _flow(value) for name, value in options.items()}
-    ways["set"] = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in said.items())
-    ways["yaml"] = "\n".join(f"{key}: {_flow(value)}" for key, value in (needed | {setting: example}).items())
-    return ways
+def _short(name: str) -> dict[str, Any] | None:
+    """What `name` is short for, if it is the short form of a criterion. Raises SettingError for what is none."""
+    try:
+        full = in_full(name)
+    except ValueError as error:
+        raise SettingError(f"threshold_by: {error}") from error
+    return full if isinstance(full, dict) else None
 
 
-def _entry(kind: Kind, method: Method[Any], name: str) -> Entry:
-    _, _, rest = (inspect.getdoc(method.function) or "").partition("\n")
-    # What a docstring says of errors is said last, and to who calls the function.
-    paragraphs = [" ".join(part.split()).partition("Raises ")[0].strip() for part in rest.split("\n\n")]
-    text = " ".join((inspect.getdoc(method.function) or "").split())
-    settings = kind.settings
+def _entry(
+    kind: Kind, method: Method[Any] | Aid, name: str, given: dict[str, Any] | None = None, asked: str = ""
+) -> Entry:
+    settings, others = kind.settings, []
+    if isinstance(method, Aid):
+        settings = tuple(method.settings)
+        options = [Option(key, _values(key, annotation), default) for key, annotation, default in method.options()]
+        found = [*conflicts(settings, name), *_in_a_stage(settings)]
+        return Entry(kind, name, method.description, options, found, settings, {}, asked)
     if kind.name == "schedule":
-        falls = method.function(0.0) >= method.function(1.0)
-        others = [setting for setting in settings if setting != "learning_rate_schedule"]
-        settings = ("learning_rate_schedule", *others) if falls else tuple(others)
-    return Entry(
-        kind=kind,
-        name=name,
-        summary=method.summary,
-        explanation=[part for part in paragraphs if part],
-        options=[Option(key, in_words(each.annotation), each.default) for key, each in method.options.items()],
-        papers=[paper for found in _CITATION.findall(text) for paper in found.split("; ")],
-        conflicts=list(conflicts(kind.settings[0], name)),
-        settings=settings,
-    )
+        settings = tuple(setting for setting in settings if setting != "learning_rate_schedule")
+        if method.function(0.0) >= method.function(1.0):
+            settings = ("learning_rate_schedule", *settings)
+        else:
+            reason = "it rises, which suits class weights and samplers"
+            others = [Conflict("as learning_rate_schedule", "", (), reason, refused=True)]
+    options = [Option(key, in_words(each.annotation), each.default) for key, each in method.options.items()]
+    found = [*conflicts(kind.settings, name, method.options), *others, *_in_a_stage(kind.settings)]
+    never = {each.own for each in found if each.refused and not each.setting}
+    found = [each for each in found if not each.setting or each.own not in never]
+    settings = tuple(setting for setting in settings if f"as {setting}" not in never)
+    return Entry(kind, name, method.description, options, found, settings, given or {}, asked)
 
 
-def _default(setting: str) -> list[str]:
+def _in_a_stage(settings: Sequence[str]) -> list[Conflict]:
+    """What is decided once for the whole run is refused in a stage."""
+    if settings[0].partition(".")[0] not in OF_THE_RUN:
+        return []
+    return [Conflict("in a stage", "", (), "it is decided once for the whole run", refused=True)]
+
+
+def default_names(setting: str) -> list[str]:
     """The names that a setting has by default: of augment a list."""
     default = Experiment.model_fields[setting].default
     return default if isinstance(default, list) else [default]
 
 
-def _flow(value: Any) -> str:
-    """`value` as YAML in one line."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{key}: {_flow(each)}" for key, each in value.items())
-        return f"{{{inner}}}" if len(value) > 1 else _flow(value["name"])
-    if isinstance(value, list):
-        return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _values(setting: str, annotation: Any) -> str:
+    """What a training aid's setting takes."""
+    return f"a method of {KINDS_OF[setting]}" if setting in KINDS_OF else in_words(annotation)
+
+
+KINDS_OF = {setting: kind.name for kind in KINDS.values() for setting in kind.settings}
 
 
 def in_words(annotation: Any) -> str:
@@ -200,8 +256,8 @@ def in_words(annotation: Any) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         limits = {
-            name: value for limit in parts[1:] for name in ("gt", "ge", "lt", "le")
-            if (value := getattr(limit, name, None)) is not None
+            name: value for part in parts[1:] for limit in getattr(part, "metadata", [part])  # of pydantic or not
+            for name in ("gt", "ge", "lt", "le") if (value := getattr(limit, name, None)) is not None
         }  # fmt: skip
         return f"{in_words(parts[0])} {_limits(limits)}"
     if origin in (Union, UnionType):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from imbalance_cli.catalogue import KINDS, Entry, Kind, ways_to_say
+from imbalance_cli.catalogue import KINDS, Entry, Kind
+from imbalance_cli.conflicts import Conflict
 from imbalance_cli.errors import printable
+from imbalance_cli.methods.schedules import SCHEDULES
+from imbalance_cli.training_aids import AIDS
+from imbalance_cli.ways_to_say import ways_to_say
 
 if TYPE_CHECKING:
     from imbalance_cli.method_effects import Effect
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 Report = tuple[Text, dict[str, Any]]
 
 WIDEST = 100  # columns, for a line of prose that is read with ease
+COUNTS = ("new", "then")  # headings of whole numbers
 BAR = 40  # columns of a bar that stands for 1
 
 
@@ -42,7 +48,7 @@ def kind_report(kind: Kind, width: int) -> Report:
         methods[method.name] = {"summary": method.summary, "default_of": defaults}
     if kind.note:
         lines += ["", *_wrapped(kind.note, width)]
-    if kind.name != "model":
+    if kind.name not in ("model", AIDS.kind):
         lines += ["", f"Or your own: FILE.py:FUNCTION, as in mylosses.py:my_{kind.name}"]
     value = {"kind": kind.name, "settings": list(kind.settings), "note": kind.note, "methods": methods}
     return _text(lines), value
@@ -79,9 +85,19 @@ def method_report(
 
 def _description(entry: Entry, ways: Mapping[str, str], width: int) -> Iterator[list[str]]:
     """What there is to say of a method whatever the data, in blocks of lines."""
-    kind = entry.kind
+    kind, said = entry.kind, entry.description
+    if entry.asked:
+        yield _wrapped(entry.asked, width)
     yield [f"{kind.name} {printable(entry.name)}{_default_words(kind, kind.defaults(entry.name))}"]
-    for paragraph in (entry.summary, *entry.explanation):
+    yield _wrapped(entry.summary, width)
+    if said.formula:
+        yield ["Formula", *(f"  {line}".rstrip() for line in said.formula)]
+        if entry.symbols:
+            legend = "; ".join(f"{symbol}: {meaning}" for symbol, meaning in entry.symbols.items())
+            yield _wrapped(legend, width, indent=2)
+    if entry.when:
+        yield ["When to use it", *_wrapped(entry.when, width, indent=2)]
+    for paragraph in filter(None, (*entry.explanation, kind.note)):
         yield _wrapped(paragraph, width)
     if entry.options:
         rows = [[option.name, option.values, f"default {_shown(option.default)}"] for option in entry.options]
@@ -89,26 +105,48 @@ def _description(entry: Entry, ways: Mapping[str, str], width: int) -> Iterator[
     flags = [_command(ways[way], width) for way in ("flags", "set") if way in ways]
     document = [f"  {line}" for line in ways["yaml"].splitlines()]
     yield ["Say it to imbalance train", *flags, "or in its configuration file", *document]
-    if len(entry.settings) > 1:
+    if len(entry.settings) > 1 and kind.name != AIDS.kind:
         yield _wrapped(f"It can be chosen for {', '.join(entry.settings)}.", width)
     if entry.papers:
-        yield _wrapped(f"From {'; '.join(entry.papers)}.", width)
-    for setting, values, reason in entry.conflicts:
-        yield _wrapped(f"Not with {setting} {_any_of(values)}: {reason}.", width)
+        papers = [
+            ", ".join(filter(None, (f"{cited}: {paper.title}", paper.link))) if paper.title else cited
+            for cited, paper in entry.papers
+        ]
+        yield ["Papers", *(line for paper in papers for line in _wrapped(paper, width, indent=2, hanging=2))]
+    if said.also_known_as:
+        names = [f"{name} ({note})" if note else name for name, note in said.also_known_as.items()]
+        yield _wrapped(f"Also known as {', '.join(names)}.", width)
+    if entry.conflicts:
+        lines = [line for each in entry.conflicts for line in _wrapped(_told(each), width, indent=2, hanging=2)]
+        yield ["What it does not go together with", *lines]
+
+
+def _told(conflict: Conflict) -> str:
+    """`Not with loss a or b: reason.`"""
+    verb = "refused" if conflict.refused else "not"
+    other = f" with {conflict.setting} {_any_of(conflict.values)}".rstrip() if conflict.setting else ""
+    words = f"{conflict.own}, {verb}{other}" if conflict.own and other else f"{verb}{other} {conflict.own}".rstrip()
+    return f"{words[0].upper()}{words[1:]}: {conflict.reason}."
 
 
 def _plain(entry: Entry, ways: Mapping[str, str]) -> dict[str, Any]:
+    said = entry.description
     return {
         "kind": entry.kind.name,
         "name": entry.name,
+        "asked": entry.asked,
         "summary": entry.summary,
+        "formula": said.formula,
+        "symbols": entry.symbols,
+        "when": entry.when,
         "explanation": entry.explanation,
+        "also_known_as": said.also_known_as,
         "options": {each.name: {"values": each.values, "default": each.default} for each in entry.options},
-        "papers": entry.papers,
+        "papers": [{"cited": cited, "title": paper.title, "link": paper.link} for cited, paper in entry.papers],
         "settings": list(entry.settings),
         "default_of": entry.kind.defaults(entry.name),
         "say": dict(ways),
-        "conflicts": [{"setting": key, "values": list(values), "reason": why} for key, values, why in entry.conflicts],
+        "conflicts": [asdict(conflict) for conflict in entry.conflicts],
     }
 
 
@@ -121,7 +159,7 @@ def _curve(entry: Entry, choice: Mapping[str, Any]) -> list[tuple[float, float]]
     """Of a schedule its factor at every tenth of training."""
     if entry.kind.name != "schedule":
         return []
-    factor = entry.kind.registry.bind(choice)
+    factor = SCHEDULES.bind(choice)
     return [(step / 10, factor(step / 10)) for step in range(11)]
 
 
@@ -141,7 +179,9 @@ def _effect_blocks(effect: Effect, counts: Mapping[str, int], width: int) -> Ite
 def _number(heading: str, value: float) -> str:
     if "share" in heading:
         return f"{value * 100:.2f} %"
-    return f"{value:,.1f}" if heading == "drawn" else f"{value:.4g}"
+    if heading in COUNTS:
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if "drawn" in heading else f"{value:.4g}"
 
 
 def _default_words(kind: Kind, defaults: Sequence[str]) -> str:
@@ -156,10 +196,16 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
-    """`text` in lines that fit, its words whole."""
-    fitting = min(width, WIDEST) - indent
-    return [" " * indent + line for line in wrap(text, fitting, break_long_words=False, break_on_hyphens=False)]
+def _wrapped(text: str, width: int, indent: int = 0, hanging: int = 0) -> list[str]:
+    """`text` in lines that fit, its words whole, those after the first further in by `hanging`."""
+    return wrap(
+        text,
+        min(width, WIDEST),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hanging),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _command(flags: str, width: int) -> str:

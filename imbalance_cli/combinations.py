@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imbalance_cli.config import Experiment
+from imbalance_cli.conflicts import RULES
 from imbalance_cli.errors import UserError
 from imbalance_cli.lazy import lazy_import
 from imbalance_cli.registry import is_own, short_name
@@ -26,87 +27,29 @@ else:
     stages = lazy_import("imbalance_cli.stages")
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Settings that defeat each other's purpose: each with its values of which none goes with any of the others'.
-
-    A setting is that of a method, as in `loss`, or one of its options, as in `model.classifier`. measured: whether it
-    depends on options, schedules and class counts too, so that an experiment is measured instead, see `Parts`.
-    """
-
-    settings: dict[str, tuple[str, ...]]
-    reason: str
-    measured: bool = False
-
-    def values(self, settings: Experiment) -> dict[str, str] | None:
-        """The values of a stage that the rule is about, or None where it does not apply."""
-        found = {}
-        for name, values in self.settings.items():
-            method, _, option = name.partition(".")
-            found[name] = getattr(settings, method).get(option or "name")
-            if found[name] not in values:
-                return None
-        return found
-
-
-BALANCING_WEIGHTS = ("inverse", "sqrt", "power", "effective_number")
-BALANCING_SAMPLERS = (
-    *("class_balanced", "square_root", "power", "repeat_factor", "under_sampling", "over_sampling", "at_least"),
-)
-
-RULES = (
-    Rule(
-        {"sampler": BALANCING_SAMPLERS, "class_weights": BALANCING_WEIGHTS},
-        "both favour the rare classes: that may correct twice",
-        measured=True,
-    ),
-    Rule(
-        {"mixing": ("cmo",), "class_weights": BALANCING_WEIGHTS},
-        "both favour the rare classes: that may correct twice",
-        measured=True,
-    ),
-    Rule(
-        {"loss": ("logit_adjustment", "vector_scaling"), "class_weights": BALANCING_WEIGHTS},
-        "both allow for the class counts: that corrects twice",
-        measured=True,
-    ),
-    Rule(
-        {"loss": ("class_balanced_focal", "influence_balanced"), "class_weights": BALANCING_WEIGHTS},
-        "the loss weighs the classes itself: that corrects twice",
-        measured=True,
-    ),
-    Rule(
-        {"loss": ("equalization", "seesaw", "label_aware_smoothing"), "class_weights": BALANCING_WEIGHTS},
-        "the loss favours the rare classes itself: that may correct twice",
-        measured=True,
-    ),
-    Rule(
-        {"loss": ("equalization", "label_aware_smoothing"), "sampler": BALANCING_SAMPLERS},
-        "the loss favours the rare classes itself: that may correct twice",
-        measured=True,
-    ),
-    Rule(
-        {"loss": ("ldam",), "model.classifier": ("linear",)},
-        "the margins are those of cosines: set model.classifier=cosine, as the paper does",
-    ),
-    Rule(
-        {"mixing": ("remix", "margin_mixup"), "loss": ("logit_adjustment", "vector_scaling")},
-        "the mixing shifts labels towards the rare classes, for which the loss does not allow: that corrects twice",
-    ),
-)
-
 NEUTRAL = {"loss": "cross_entropy", "sampler": "instance", "class_weights": "none", "mixing": "none"}
 EXAMPLE = {"the commonest class": 5000, "the rarest": 50}
+
+# What changes how another setting works, which by default is off; augmentation is off where there is none.
+CHANGES = {
+    "sam_classes": "sam_radius",
+    "consistency": "second_view",
+    "class_weights_schedule": "class_weights",
+    "sampler_schedule": "sampler",
+    "mixing_until": "mixing",
+    "augment_rarer": "augment",
+}
 
 TOO_MUCH = 0.5  # of a difference of logits: a class would be called 1.6 times as often as another
 NOTICEABLE = 0.05  # well above what the search for the logits leaves open
 
 
 def warnings(experiment: Experiment, counts: Mapping[str, int] | None = None) -> Iterator[str]:
-    """One line for each combination in `experiment` that defeats its purpose; it is carried out all the same.
+    """One line for each combination in `experiment` that defeats its purpose, or does nothing; it is all carried out.
 
     counts: training images by class; where they are not known yet, what two classes of 5000 and 50 images would meet.
     """
+    yield from _without_effect(experiment)
     told = set()
     begin = 0
     for number, settings in enumerate(experiment.in_stages()):
@@ -118,19 +61,36 @@ def warnings(experiment: Experiment, counts: Mapping[str, int] | None = None) ->
         begin += settings.epochs
 
 
-def conflicts(setting: str, name: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """What does not belong together with the method `name` of `setting`: another setting, its values, the reason."""
-    for rule in RULES:
-        if name in rule.settings.get(setting, ()):
-            for other, values in rule.settings.items():
-                if other != setting:
-                    yield other, values, rule.reason
+def _without_effect(experiment: Experiment) -> Iterator[str]:
+    """What is set away from its default and changes nothing in any stage."""
+    defaults, settings = Experiment.model_validate({}), experiment.in_stages()
+    for changed, needed in CHANGES.items():
+        chosen = [stage for stage in settings if getattr(stage, changed) != getattr(defaults, changed)]
+        off = getattr(defaults, needed) if needed != "augment" else []
+        if chosen and all(getattr(stage, needed) == off for stage in chosen):
+            yield (
+                f"{changed} {_said(getattr(chosen[0], changed))} has no effect with {needed} {_said(off)}; "
+                f"set {needed} too, or leave {changed} out"
+            )
+    if any(stage.noise_share > 0 for stage in settings):
+        looking = [each for each in stages.stages(experiment, torch.ones(2)) if each.experiment.noise_share > 0]
+        if sum(not stage.mixes(epoch) for stage in looking for epoch in range(stage.begin, stage.end)) < 2:
+            yield (
+                f"noise_share {looking[0].experiment.noise_share:g} has no effect: it goes by the losses of an epoch "
+                "before, and needs two whose images are not mixed; train for more, or set mixing_until lower"
+            )
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return short_name(value["name"])
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _named(settings: Experiment) -> Iterator[str]:
     """What the names and options of a stage's methods say."""
     for rule in RULES:
-        if not rule.measured and (values := rule.values(settings)) is not None:
+        if not (rule.cure or rule.measured) and (values := rule.values(dict(settings))) is not None:
             yield f"{' and '.join(f'{name} {value}' for name, value in values.items())}: {rule.reason}"
     loss = settings.loss
     if loss["name"] == "ldam" and settings.model.get("classifier") == "cosine":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from imbalance_cli.conflicts import refusal
 from imbalance_cli.errors import SettingError
 from imbalance_cli.methods.augment import AUGMENTATIONS
 from imbalance_cli.methods.criteria import CRITERIA, in_full
@@ -31,7 +33,7 @@ from imbalance_cli.methods.samplers import SAMPLERS
 from imbalance_cli.methods.schedules import SCHEDULES
 from imbalance_cli.methods.weights import CLASS_WEIGHTS
 from imbalance_cli.models import MODELS
-from imbalance_cli.own_methods import load_all
+from imbalance_cli.own_methods import load_all, with_full_names
 from imbalance_cli.registry import Registry, full_name, is_own
 from imbalance_cli.setting_problems import place_of, problems_of, shown
 from imbalance_cli.strict_yaml import parse_yaml, read_yaml
@@ -173,31 +175,16 @@ class Experiment(_Section):
             raise ValueError(f"{schedule['name']} rises, which suits class_weights and sampler; try cosine")
         return schedule
 
-    @field_validator("second_view")
+    @field_validator("*")
     @classmethod
-    def _check_second_view(cls, second: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
-        if second["name"] != "none" and others.data.get("mixing", {}).get("name") == "none":
-            raise ValueError("a second view needs a first one; set mixing too")
-        if "partner_power" in second:
-            raise ValueError(f"{second['name']} draws partners of its own, which only the first view can; swap the two")
-        return second
-
-    @field_validator("resample")
-    @classmethod
-    def _check_resample(cls, resample: dict[str, Any], others: ValidationInfo) -> dict[str, Any]:
-        if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "none":
-            raise ValueError(
-                f"{resample['name']} works on the features of the trained model, so it needs a refit, as in refit=crt; "
-                "pixels say little of what is near, and between those of two images lies a ghost of both"
-            )
-        if resample["name"] != "none" and others.data.get("refit", {}).get("name") == "tau_normalisation":
-            raise ValueError("tau_normalisation looks at the classifier alone, so there is nothing to resample for it")
-        return resample
+    def _check_conflicts(cls, value: Any, others: ValidationInfo) -> Any:
+        name = str(others.field_name)
+        if problem := refusal({**others.data, name: value}, name):
+            raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _check_stages(self) -> Experiment:
-        if self.stages and self.early_stopping is not None:
-            raise ValueError("early_stopping: which stage would it end? leave it out, or leave out stages")
         self.in_stages()
         return self
 
@@ -264,21 +251,24 @@ class Setting:
 
 
 def resolve(
-    file: Path | None, settings: Iterable[Setting] = (), *, runs_files: bool = True
+    file: Path | Mapping[str, Any] | None, settings: Iterable[Setting] = (), *, runs_files: bool = True
 ) -> tuple[Experiment, dict[str, str]]:
     """The experiment of `file` (YAML) with `settings` applied in order, and where each given value came from.
 
-    Methods of a user's own are loaded. Only of those that `settings` record with a SHA-256, as a checkpoint's do, no
-    file is run; without runs_files none is at all, and each must be recorded so. Raises SettingError, one line a
-    problem, all problems at once.
+    file: also what such a file would say, as a dictionary. Methods of a user's own are loaded; a file tells where they
+    are from its own folder, the rest from the current one. Only of those that `settings` record with a SHA-256, as a
+    checkpoint's do, no file is run; without runs_files none is at all, and each must be recorded so. Raises
+    SettingError, one line a problem, all problems at once.
     """
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    if file is not None:
+    if isinstance(file, Mapping):
+        raw = with_full_names(deepcopy(dict(file)))
+    elif file is not None:
         document = read_yaml(file, error=SettingError)
         if not isinstance(document.value, dict):
             raise SettingError(f"{file}: expected `key: value` lines, found {shown(document.value)}")
-        raw = document.value
+        raw = with_full_names(document.value, file.parent)
         sources = {".".join(map(str, path)): f"{file}:{line}" for path, line in document.lines.items()}
     for setting in settings:
         _apply(raw, setting.path, setting.value)

@@ -127,6 +127,16 @@ def line_look(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
 
 
+def point_look(point: str) -> dict[str, Any]:
+    """The marker of an operating point, the same in all figures; drawn in their order none hides another.
+
+    Each fits into the one before; a threshold that is none of the three is a cross that reaches beyond them.
+    """
+    markers = {"argmax": ("o", 10.5), "prior": ("s", 7.0), "validation": ("D", 4.0)}
+    marker, size = markers.get(point, ("+", 14.0))
+    return {"marker": marker, "markersize": size, "markerfacecolor": "white", "linestyle": "", "clip_on": False}
+
+
 def short_name(name: str, limit: int = 28) -> str:
     """`name` as a figure can show it: printable, and cut in the middle when long."""
     name = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)

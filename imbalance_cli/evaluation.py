@@ -13,7 +13,7 @@ from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.errors import CheckpointError, SettingError
 from imbalance_cli.inference import find_device, predict
 from imbalance_cli.methods.calibration import calibrated
-from imbalance_cli.methods.criteria import CRITERIA
+from imbalance_cli.methods.criteria import CRITERIA, FEWEST_TO_CHOOSE_ON, lacking
 from imbalance_cli.methods.posthoc import (
     best_offsets,
     best_tau,
@@ -32,8 +32,6 @@ from imbalance_cli.metrics import (
 from imbalance_cli.models import parameter_count
 from imbalance_cli.prevalence import at_prevalences, target_shares
 
-FEWEST_FOR_THRESHOLD = 10  # validation images of a class below which a threshold, or tau, chosen on them means nothing
-
 
 def operating_points(
     reference: Floats, validation: tuple[Floats, Ints] | None, threshold_by: Mapping[str, Any], minority: int
@@ -48,17 +46,15 @@ def operating_points(
     classes = len(reference)
     points: dict[str, dict[str, Any]] = {"argmax": {"offsets": [0.0] * classes}}
     held_out = np.zeros(classes, int) if validation is None else np.bincount(validation[1], minlength=classes)
-    if validation is not None and held_out.min() >= FEWEST_FOR_THRESHOLD:
+    tau, chosen = 1.0, f"by theory, there being fewer than {FEWEST_TO_CHOOSE_ON} validation images of a class"
+    if validation is not None and held_out.min() >= FEWEST_TO_CHOOSE_ON:
         tau, chosen = best_tau(*validation, reference), "on validation"
+    reason = lacking(threshold_by, held_out, minority)
+    if validation is None or reason is not None:
+        points["validation"] = {"offsets": None, "reason": reason}
+    else:
         offsets = best_offsets(*validation, CRITERIA.bind(threshold_by), minority)
         points["validation"] = {"offsets": (offsets - offsets[0]).tolist(), "threshold_by": dict(threshold_by)}
-    else:
-        tau, chosen = 1.0, f"by theory, there being fewer than {FEWEST_FOR_THRESHOLD} validation images of a class"
-        points["validation"] = {
-            "offsets": None,
-            "reason": f"a threshold needs {FEWEST_FOR_THRESHOLD} validation images of every class; "
-            f"the smallest class has {held_out.min()}",
-        }
     points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
     return {name: points[name] for name in ("argmax", "prior", "validation")}
 
@@ -101,7 +97,9 @@ def _rules(checkpoint: Checkpoint, threshold: str, prior: Sequence[str]) -> dict
     """The checkpoint's decision rules, the prior's for the class shares `prior`; with `threshold`, if a probability."""
     rules = dict(checkpoint.operating_points)
     if not rules:
-        raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
+        raise CheckpointError(
+            "training has not finished, or the refit after it; go on with: imbalance train --resume RUN"
+        )
     if prior:
         names = checkpoint.class_names
         shares = target_shares(prior, names, checkpoint.counts, checkpoint.minority)

@@ -19,6 +19,8 @@ from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
 from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
 from imbalance_cli.data.subset import choose_items, make_subset
 from imbalance_cli.errors import DataError, SettingError, UserError
+from imbalance_cli.methods.criteria import FEWEST_TO_CHOOSE_ON, require_fit
+from imbalance_cli.methods.resampling import require_enough
 
 Notice = Callable[[str], None]
 
@@ -45,13 +47,21 @@ class Prepared:
 def prepare(experiment: Experiment, notice: Notice) -> Prepared:
     """Load the experiment's images and take its subset. `auto` and the like are resolved in what is returned.
 
-    Raises SettingError and DataError.
+    Raises SettingError, also for what does not fit these images, and DataError.
     """
     settings, manifest, dataset = load_subset(experiment.data, experiment.seed, notice)
     experiment = experiment.model_copy(update={"data": settings})
     train, validation = validation_split(dataset.train, experiment, notice)
-    if experiment.early_stopping is not None and (validation is None or bool((validation.counts() == 0).any())):
-        raise SettingError("early_stopping: there are no validation images of every class to choose the epoch on")
+    if experiment.early_stopping is not None:
+        held_out = torch.zeros(len(train.class_names)) if validation is None else validation.counts()
+        if int(held_out.min()) < FEWEST_TO_CHOOSE_ON:
+            raise SettingError(
+                f"early_stopping: the epoch is chosen by the recalls, which needs {FEWEST_TO_CHOOSE_ON} validation "
+                f"images of every class; {train.class_names[int(held_out.argmin())]} has {int(held_out.min())}; "
+                "set validation higher, or leave early_stopping out"
+            )
+    require_fit(experiment.threshold_by, len(train.class_names))
+    require_enough(experiment.resample, train.counts().tolist(), train.class_names)
     return Prepared(experiment, manifest, train, validation, dataset.test)
 
 

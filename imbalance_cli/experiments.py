@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,9 +31,9 @@ from imbalance_cli.experiment_data import (
 )
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.calibration import best_temperature
-from imbalance_cli.methods.criteria import require_fit
+from imbalance_cli.methods.resampling import require_enough
 from imbalance_cli.models import build_model
-from imbalance_cli.refitting import check_refit, features_of, refit, require_trained_classifier
+from imbalance_cli.refitting import features_of, refit, require_trained_classifier, telling_another_way
 from imbalance_cli.registry import short_name
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.training import Progress, Trainer
@@ -55,8 +56,6 @@ class Run:
         self._last_is_damaged = False
         self._sessions: list[dict[str, Any]] = []  # what the environment file says
         model = build_model(experiment.model, len(train.class_names), train.images.shape[-1], experiment.seed)
-        require_fit(experiment.threshold_by, len(train.class_names))
-        check_refit(experiment, train)
         self.trainer = Trainer(experiment, model, normalisation_of(train.images), train.counts())
         self._began = time.monotonic()
 
@@ -145,7 +144,7 @@ class Run:
     def decide(self, features: torch.Tensor | None = None) -> None:
         """Refit the classifier if that is asked for, and choose the operating points on the validation images.
 
-        features: those of `features` if they are known. Raises DataError and DivergedError if the refit has no result.
+        features: those of `features` if they are known. Raises DataError, SettingError, DivergedError of a refit.
         """
         prepared, trainer = self.prepared, self.trainer
         reference = trainer.uninformative_logits()
@@ -161,10 +160,12 @@ class Run:
         self.calibration = {"temperature": temperature, "reference": reference.tolist()}
 
     def finish(self) -> dict[str, Any]:
-        """Decide, then test once. Returns the results it writes."""
+        """Decide, then test once. Returns the results it writes. Raises as `decide`; `refitted` can go on then."""
         prepared, trainer = self.prepared, self.trainer
         if not self.operating_points:  # else that was done and saved before the run was stopped
-            self.decide()
+            command = f"imbalance refit {shlex.quote(str(self.folder))}"
+            with telling_another_way(prepared.experiment, f"the training is saved, go on with: {command}"):
+                self.decide()
         self.save()
         scores, logits = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
         data = {"dataset": prepared.experiment.data.dataset, "split": "test", "test_digest": prepared.test_digest}
@@ -363,13 +364,14 @@ def refitted(checkpoint: Checkpoint, experiments: Sequence[Experiment], notice: 
     prepared = Prepared(like, manifest, train, validation, dataset.test)
     warn_of_other_test_images(checkpoint, prepared.test_digest, notice)
     for experiment in experiments:  # all, before the first has its run
-        check_refit(experiment, train)
+        require_enough(experiment.resample, train.counts().tolist(), train.class_names)
     features = None
     for experiment in experiments:
         run = Run(replace(prepared, experiment=experiment))
         run.go_on_from(checkpoint)
         features = run.features() if features is None else features
-        run.decide(features)
+        with telling_another_way(experiment, "try"):
+            run.decide(features)
         yield run
 
 

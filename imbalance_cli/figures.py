@@ -12,6 +12,7 @@ from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.evaluation import missed
 from imbalance_cli.metrics import Floats, class_score, softmax
+from imbalance_cli.studies.scores import POINTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,14 +38,15 @@ def draw_evaluation(
     names, counts, labels = checkpoint.class_names, checkpoint.counts, images.labels.numpy()
     rarest = checkpoint.minority
     probabilities = softmax(logits)
+    decided = POINTS.get(results["decision"], f"at threshold {results['decision']}")
     offsets = np.asarray(results["operating_points"][results["decision"]]["offsets"])
     recalls = np.array([np.nan if row["recall"] is None else row["recall"] for row in results["per_class"]])
     figures = {
-        "confusion_matrix": plots.confusion_matrix(np.asarray(results["confusion_matrix"]), names),
+        "confusion_matrix": plots.confusion_matrix(np.asarray(results["confusion_matrix"]), names, decided),
         "roc": plots.roc_curve(labels, logits, names, counts),
         "precision_recall": plots.precision_recall(labels, logits, names, counts),
         "reliability": plots.reliability(probabilities.max(1), probabilities.argmax(1) == labels),
-        "recall": plots.recall_bars(recalls, counts, names),
+        "recall": plots.recall_bars(recalls, counts, names, decided),
     }
     thresholds = {
         name: point["threshold"]
@@ -52,11 +54,15 @@ def draw_evaluation(
         if point is not None and "threshold" in point
     }
     figures["threshold"] = plots.threshold_sweep(labels == rarest, probabilities[:, rarest], thresholds, names[rarest])
-    where = missed(logits, labels, rarest, offsets)[:MOST_MISSED]
+    every = missed(logits, labels, rarest, offsets)
+    where = every[:MOST_MISSED]
     scores = class_score(logits, rarest)
     figures["missed"] = plots.missed_images(
         images.images[where].numpy(),
         [f"{images.items[i]}\nloss {np.logaddexp(0, -scores[i]):.2f}" for i in where],
+        len(every),
+        names[rarest],
+        decided,
     )
     paths = evaluation_files(folder)
     for name, path in zip(EVALUATION, paths, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_cli.drawing import MOST_CURVES, line_look, new_figure, shared_look
-from imbalance_cli.errors import SettingError
+from imbalance_cli.errors import SettingError, printable
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.registry import short_name
@@ -27,58 +27,104 @@ if TYPE_CHECKING:
 PROBABILITIES = np.arange(1, 1000) / 1000  # of the true class, where curves are evaluated unless told otherwise
 WELL_CLASSIFIED = 0.6  # from here on the focal loss paper speaks of well-classified examples (Lin et al., 2017)
 HIGHEST_LOSS = 5.0  # drawn; cross-entropy grows without bound as the probability falls to 0
+HIGHEST_GRADIENT = 3.0  # drawn; that of cross-entropy is at most 1
+IMAGES = {"common class": 5000, "rare class": 50}  # where a loss goes by the class counts, unless told otherwise
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each names a curve in the terminal
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One loss at the probabilities p of the true class; p, loss and gradient are [n]."""
+    """One loss at the probabilities p of the true class; p, loss and gradient are [n].
+
+    images: those of the true class, if the loss goes by the class counts.
+    """
 
     label: str
     p: NDArray[np.float64]
     loss: NDArray[np.float64]
     gradient: NDArray[np.float64]
+    images: int | None = None
 
 
 COMPARES_IMAGES = ("auc_margin", "pairwise_hinge")
 
 
 def loss_curve(
-    loss: Callable[[Tensor, Tensor], Tensor], p: NDArray[np.float64] = PROBABILITIES
+    loss: Callable[[Tensor, Tensor], Tensor], p: NDArray[np.float64] = PROBABILITIES, true_class: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values and gradient sizes [n] of `loss`, in float64, where the true class of two has probability p [n].
 
-    loss: takes logits [n, 2] and labels [n], gives [n]. The true class is the second, by convention the
+    loss: takes logits [n, 2] and labels [n], gives [n]. The true class is by default the second, by convention the
     minority; its logit is log(p / (1 - p)), the other's 0. The gradient is with respect to the true logit.
     """
     import torch
 
     z = torch.from_numpy(p).double().logit().requires_grad_()
-    values = loss(torch.stack([torch.zeros_like(z), z], dim=1), torch.ones(len(z), dtype=torch.int64))
+    logits = torch.zeros(len(z), 2, dtype=torch.float64).index_copy(1, torch.tensor([true_class]), z.unsqueeze(1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # some draw
+        values = loss(logits, torch.full((len(z),), true_class))
     (gradient,) = torch.autograd.grad(values.sum(), z)
     return values.detach().numpy(), gradient.abs().numpy()
 
 
-def curves_of(choices: Sequence[Mapping[str, Any]]) -> list[Curve]:
+def curves_of(choices: Sequence[Mapping[str, Any]], images: Mapping[str, int] = IMAGES) -> list[Curve]:
     """The curve of each registered loss, given as {name: ..., option: value, ...} with every option.
 
-    Raises SettingError for a loss that one image does not have.
+    A loss that goes by the class counts has a curve for each of two classes; images: of each by its name. Raises
+    SettingError for a loss that one image does not have, and for more curves than can be told apart.
     """
-    import torch
-
     curves = []
     for choice in choices:
         if choice["name"] in COMPARES_IMAGES:
             raise SettingError(f"--loss {choice['name']} compares images with each other, so a single one has no curve")
-        method, bound = LOSSES.get(choice["name"]), LOSSES.bind(choice)
+        method, bound = LOSSES.get(choice["name"]), _bound(choice)
+        alike = [other for other in choices if other["name"] == choice["name"]]
         told = {
             name: choice[name]
             for name, option in method.options.items()
-            if name == "gamma" or choice[name] != option.default
+            if name == "gamma" or any(value != choice[name] for value in (option.default, *(c[name] for c in alike)))
         }
-        counts = torch.ones(2, dtype=torch.float64)
-        values, gradient = loss_curve(partial(bound, counts=counts))
-        curves.append(Curve(curve_label(short_name(method.name), told), PROBABILITIES, values, gradient))
+        label = curve_label(short_name(method.name), told)
+        if not _goes_by_counts(bound):
+            curves.append(Curve(label, PROBABILITIES, *loss_curve(_among(bound, [1, 1]))))
+            continue
+        for true_class, (name, number) in enumerate(images.items()):
+            values, gradient = loss_curve(_among(bound, images.values()), true_class=true_class)
+            whose = f"{label}, {printable(name)} ({number:,} image{'' if number == 1 else 's'})"
+            curves.append(Curve(whose, PROBABILITIES, values, gradient, number))
+    if len(curves) > len(_LETTERS):
+        raise SettingError(f"{len(curves)} curves cannot be told apart; draw at most {len(_LETTERS)}")
     return curves
+
+
+def _bound(choice: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """The loss that `choice` describes; of one that draws, the mean."""
+    if choice["name"] != "equalization":
+        return LOSSES.bind(choice)
+    # Of two classes it leaves the other out or does not: its mean has two parts.
+    left_out, kept = (LOSSES.bind({**choice, "ignored": share}) for share in (1.0, 0.0))
+
+    def mean(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+        share: float = choice["ignored"]
+        return share * left_out(logits, labels, counts) + (1 - share) * kept(logits, labels, counts)
+
+    return mean
+
+
+def _among(loss: Callable[..., Tensor], counts: Iterable[float]) -> Callable[[Tensor, Tensor], Tensor]:
+    """`loss` in a stream with these class counts."""
+    import torch
+
+    return partial(loss, counts=torch.tensor([*counts], dtype=torch.float64))
+
+
+def _goes_by_counts(loss: Callable[..., Tensor]) -> bool:
+    """Whether the values differ between even and uneven counts, and not only because one class is the rarer."""
+    p = np.array([0.1, 0.5, 0.9])
+    even, uneven = _among(loss, [1, 1]), _among(loss, [100, 1])
+    return any(not np.allclose(loss_curve(even, p, true)[0], loss_curve(uneven, p, true)[0]) for true in (0, 1))
 
 
 def curve_label(loss: str, options: Mapping[str, Any]) -> str:
@@ -117,18 +163,16 @@ def loss_figure(curves: Sequence[Curve]) -> Figure:
         axes.axvspan(WELL_CLASSIFIED, 1, color="0.93", linewidth=0, zorder=0)
         axes.text(
             0.8,
-            0.98,
+            1.015,
             "well classified",
             ha="center",
-            va="top",
             color="0.35",
             transform=axes.get_xaxis_transform(),
         )
         axes.set(xlim=(0, 1), xlabel="probability of the true class")
-    left.set(ylim=(0, 1.04 * _highest(curves)), ylabel="loss", title="Loss")
-    right.set_ylim(bottom=0)
-    right.margins(y=0.1)
-    right.set(ylabel="|d loss / d logit of the true class|", title="Size of the gradient")
+    left.set(ylim=(0, 1.04 * _highest_loss(curves)), ylabel="loss of one image", title="Loss")
+    right.set(ylim=(0, 1.04 * _highest_gradient(curves)), title="Gradient: how hard the loss pulls")
+    right.set_ylabel("change of the loss per unit of the true logit")
     figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
@@ -150,7 +194,6 @@ def write_csv(curves: Sequence[Curve], path: Path) -> None:
     write_file(path, text.getvalue())
 
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TERMINAL_COLOURS = ("default", "red", "cyan", "yellow", "magenta", "green", "blue")
 _BRAILLE = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # the bit of each dot in a cell
 _MARGIN = 7  # columns left of the panel
@@ -165,7 +208,7 @@ def draw_in_terminal(curves: Sequence[Curve], width: int = 80, height: int = 16,
     """
     from rich.text import Text
 
-    p, highest = _shared_p(curves), _highest(curves)
+    p, highest = _shared_p(curves), _highest_loss(curves)
     labels = [curve.label.encode("ascii", "replace").decode() if ascii_only else curve.label for curve in curves]
     columns, rows = min(width, 80) - _MARGIN, max(height, 4)
     if columns < _FEWEST_COLUMNS:
@@ -255,11 +298,27 @@ def _shared_p(curves: Sequence[Curve]) -> NDArray[np.float64]:
     return p
 
 
-def _highest(curves: Sequence[Curve]) -> float:
-    """Where the loss axis ends: beyond HIGHEST_LOSS only for a curve that lies above it from end to end."""
-    ends = [curve.loss[np.isfinite(curve.loss)] for curve in curves]
-    tops = [
-        float(each.max()) if each.size and each.min() > HIGHEST_LOSS else min(HIGHEST_LOSS, float(each.max(initial=0)))
-        for each in ends
-    ]
+def _highest_loss(curves: Sequence[Curve]) -> float:
+    """Where the axis of the losses ends."""
+    return _end_of_axis(_shared_p(curves), [curve.loss for curve in curves], HIGHEST_LOSS)
+
+
+def _highest_gradient(curves: Sequence[Curve]) -> float:
+    """Where the axis of the gradients ends; the flattest curve is seen as a whole."""
+    gradients = [curve.gradient for curve in curves]
+    flattest = min(float(each[np.isfinite(each)].max(initial=0)) for each in gradients)
+    return _end_of_axis(_shared_p(curves), gradients, max(HIGHEST_GRADIENT, flattest))
+
+
+def _end_of_axis(p: NDArray[np.float64], curves: Sequence[NDArray[np.float64]], highest: float) -> float:
+    """At most `highest`; but up to twice as far for a curve that is higher still at p = 0.1, so that one steep curve
+    does not flatten the others, and as far as needed for one that lies above `highest` from end to end.
+    """
+    tops = [0.0]
+    for each in curves:
+        finite = np.isfinite(each)
+        values = each[finite]
+        top, at_tenth = float(values.max(initial=0)), float(each[finite & (p >= 0.1)].max(initial=0))
+        above = values.size > 0 and values.min() > highest
+        tops.append(top if above else min(top, max(highest, min(at_tenth, 2 * highest))))
     return max(tops) or 1.0

@@ -9,15 +9,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
+from imbalance_cli.methods.augment import strength_by_class
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import uninformative_logits
+from imbalance_cli.methods.resampling import require_enough
+from imbalance_cli.methods.resampling.form import cut, grown
 from imbalance_cli.methods.samplers import class_draws
 from imbalance_cli.methods.weights import class_weights
+from imbalance_cli.metrics import Floats
+from imbalance_cli.stages import Stage
+from imbalance_cli.training_aids import AIDS
 
 BATCH_SIZE = 128  # that of a run by default
 EXAMPLES = 2000  # the batch, as the counts are, that a loss is looked at on
+
+OF_THE_FEATURES = "What it does depends on images and network, not on the class counts alone."
+# What cuts large classes rather than adding to small ones.
+CUTTING = ("random_under_sampling", "near_miss", "cluster_centroids", "instance_hardness_threshold")
+# What the features change about the counts that a resampling aims at.
+UP_TO_THE_FEATURES = {
+    "near_miss": "With version 3 there may be fewer.",
+    "instance_hardness_threshold": "Where images are equally hard, there may be more.",
+    "borderline_smote": "A class of which no image is in danger stays as it is.",
+    "adasyn": "Rounding changes them by a few.",
+    "kmeans_smote": "Rounding changes them by a few.",
+    "smote_tomek": "The cleaning after that takes some away; which, depends on the features.",
+    "smote_enn": "The cleaning after that takes some away; which, depends on the features.",
+}
 
 
 @dataclass(frozen=True)
@@ -30,12 +51,19 @@ class Effect:
 
 def effect_of(kind: str, choice: Mapping[str, Any], counts: list[int]) -> Effect:
     """The effect of the chosen method on classes with so many images. Raises SettingError if it does not fit them."""
-    computed = {"class_weights": _weighing, "sampler": _drawing, "loss": _pulling}
+    computed = {
+        "class_weights": _weighing,
+        "sampler": _drawing,
+        "loss": _pulling,
+        "mixing": _mixing,
+        "resample": _resampling,
+        AIDS.kind: _aiding,
+    }
     if kind in computed:
         return computed[kind](choice, torch.tensor(counts, dtype=torch.float64))
     if kind in ("model", "optimizer", "schedule", "augment"):
         return Effect(notes=["It does the same whatever the class counts."])
-    return Effect(notes=["What it does depends on images and network, not on the class counts alone."])
+    return Effect(notes=[OF_THE_FEATURES])
 
 
 def _weighing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
@@ -66,13 +94,51 @@ def _pulling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     pulls = torch.zeros_like(counts).index_add(0, labels, gradient.norm(dim=1)) * (counts / batch.clamp(min=1))
     reference = uninformative_logits(loss, counts, torch.ones_like(counts))
     return Effect(
-        {"share of the gradient": _shares(pulls), "uninformative logit": reference.tolist()},
+        {"share of the gradient": _shares(pulls), "uninformative logit": _without_noise(reference)},
         [
             "The gradient is that at the logits when all of them are 0, its size summed over the images of a class. "
             "Uninformative logits are what training would answer to an image that says nothing about its class: where "
             "they differ, argmax favours the higher ones, and the prior correction subtracts them."
         ],
     )
+
+
+def _mixing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
+    """Of which classes the labels are while images are mixed, each by its share in the image."""
+    stage = Stage(Experiment.model_validate({"mixing": choice}), counts, 0)
+    columns, partners = {"share of the images": _shares(counts)}, stage.partner_draws(0)
+    if partners is not None:
+        columns["drawn as partner"] = partners.tolist()
+    columns["share of the labels"] = _shares(stage.seen(0))
+    return Effect(columns, ["A label counts by its share in the mixed image. The loss is told of these shares."])
+
+
+def _resampling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
+    """How many features of each class the refit sees, where the class counts tell that."""
+    name, before = choice["name"], counts.long()
+    require_enough(choice, before.tolist(), list(map(str, range(len(counts)))))
+    if "ratio" not in choice:
+        return Effect(notes=[OF_THE_FEATURES] if name != "none" else ["It leaves the class counts as they are."])
+    labels = torch.repeat_interleave(torch.arange(len(counts)), before).numpy()
+    sizes = (cut if name in CUTTING else grown)(labels, choice["ratio"])
+    after = torch.tensor([sizes.get(number, count) for number, count in enumerate(before.tolist())])
+    columns = {} if name in CUTTING else {"new": (after - before).tolist()}
+    notes = ["It brings the class counts to those under then.", UP_TO_THE_FEATURES.get(name, "")]
+    return Effect(columns | {"then": after.tolist()}, [" ".join(notes).strip()])
+
+
+def _aiding(choice: Mapping[str, Any], counts: Tensor) -> Effect:
+    if choice["name"] == "augment_rarer":
+        return Effect({"share changed": strength_by_class(counts, power=choice["augment_rarer"]).tolist()})
+    if choice["name"] == "bias_from_prior":
+        bias = Stage(Experiment.model_validate({}), counts, 0).uninformative_logits(0)
+        return Effect({"bias": _without_noise(bias)}, ["That is with cross_entropy and nothing that shifts it."])
+    return Effect(notes=[OF_THE_FEATURES])
+
+
+def _without_noise(values: Floats) -> list[float]:
+    """`values` in the digits that the search for them settles, 0 without a sign."""
+    return [round(float(value), 6) + 0.0 for value in values]
 
 
 def _shares(values: Tensor) -> list[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,8 @@ def decision_scores(labels: Ints, predictions: Ints, classes: int) -> dict[str, 
         "confusion_matrix": matrix.tolist(),
         "classes_present": int(present.sum()),
         "accuracy": float(hits.sum() / matrix.sum()),
-        "balanced_accuracy": float(recall[present].mean()),
+        # exactly, so that it is written as the accuracy where the two are one
+        "balanced_accuracy": float(mean(Fraction(int(hit), int(n)) for hit, n in zip(hits, support, strict=True) if n)),
         "g_mean": float(gmean(recall[present])) if (recall[present] > 0).all() else 0.0,
         # scikit-learn's own answer for a single class, which it would accompany with a warning
         "mcc": float(matthews_corrcoef(labels, predictions)) if present.sum() > 1 else 0.0,

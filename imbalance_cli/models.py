@@ -55,7 +55,11 @@ def parameter_count(model: Module) -> int:
 def cnn(
     classes: int, image_size: int, *, width: Width = 32, dropout: Dropout = 0.0, classifier: Classifier = "linear"
 ) -> Sequential:
-    """Three convolutions with batch norm, 94 thousand parameters: the fast default."""
+    """Three convolutions with batch norm, 94 thousand parameters: the fast default.
+
+    When: to try methods out on small images, on a laptop too. Where accuracy counts, a residual network has more to
+    give; width makes this one larger.
+    """
     backbone = nn.Sequential(
         *blocks.convolution(3, width),
         nn.MaxPool2d(2),
@@ -71,6 +75,13 @@ def cnn(
 @MODELS.register
 def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0, classifier: Classifier = "linear") -> Sequential:
     """The classroom network: two convolutions and three linear layers, after LeNet (LeCun et al., 1998).
+
+    When: to repeat a course's exercise with the network that it uses, or where batches must hold a single image, for
+    it has no batch norm. For all else there is cnn.
+
+    Images must have 16 pixels a side or more.
+
+    Also known as: lenet.
 
     Raises SettingError for images smaller than 16 pixels.
     """
@@ -100,7 +111,10 @@ def tutorial(classes: int, image_size: int, *, dropout: Dropout = 0.0, classifie
 def resnet8(
     classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
 ) -> Sequential:
-    """The smallest CIFAR-style residual network: three blocks (He et al., 2016)."""
+    """The smallest CIFAR-style residual network: three blocks (He et al., 2016).
+
+    When: for small images, as a step up from cnn that a processor without a GPU still manages.
+    """
     return _cifar_resnet(1, width, classes, dropout, classifier)
 
 
@@ -108,7 +122,10 @@ def resnet8(
 def resnet20(
     classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
 ) -> Sequential:
-    """CIFAR-style residual network with 20 layers (He et al., 2016)."""
+    """CIFAR-style residual network with 20 layers (He et al., 2016).
+
+    When: for small images such as CIFAR's, between resnet8 and resnet32 in time and accuracy; best with a GPU.
+    """
     return _cifar_resnet(3, width, classes, dropout, classifier)
 
 
@@ -116,7 +133,11 @@ def resnet20(
 def resnet32(
     classes: int, image_size: int, *, width: Width = 16, dropout: Dropout = 0.0, classifier: Classifier = "linear"
 ) -> Sequential:
-    """The long-tail papers' network: 464,154 parameters on ten classes, 7,386,186 at width 64 (He et al., 2016)."""
+    """The long-tail papers' network: 464,154 parameters on ten classes, 7,386,186 at width 64 (He et al., 2016).
+
+    When: to compare with published numbers on CIFAR-10-LT and CIFAR-100-LT. Look at the width a paper used: 16 and 64
+    go by the same name. For their 200 epochs a GPU is wanted.
+    """
     return _cifar_resnet(5, width, classes, dropout, classifier)
 
 
@@ -129,7 +150,12 @@ def resnet18(
     dropout: Dropout = 0.0,
     classifier: Classifier = "linear",
 ) -> Sequential:
-    """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights.
+    """torchvision's ResNet-18 for larger images; `pretrained` starts from its ImageNet weights (He et al., 2016).
+
+    When: for photographs of your own, with pretrained=true: a few rare images cannot teach the features that a million
+    others did. Those weights expect images of about 224 pixels; small ones such as CIFAR's are for resnet32.
+
+    Images must have 17 pixels a side or more. pretrained needs torchvision, and the network once to fetch the weights.
 
     Raises SettingError for images smaller than 17 pixels.
     """
@@ -145,7 +171,11 @@ def resnet50(
     dropout: Dropout = 0.0,
     classifier: Classifier = "linear",
 ) -> Sequential:
-    """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights.
+    """torchvision's ResNet-50 for larger images; `pretrained` starts from its ImageNet weights (He et al., 2016).
+
+    When: as resnet18, where there are images and time for a larger network.
+
+    Images must have 17 pixels a side or more. pretrained needs torchvision, and the network once to fetch the weights.
 
     Raises SettingError for images smaller than 17 pixels.
     """

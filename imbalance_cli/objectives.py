@@ -45,8 +45,6 @@ class Objective:
         losses = torch.stack([losses for losses, _ in seen]).mean(0)
         if len(seen) == 2:
             losses = losses + experiment.consistency * (1 - F.cosine_similarity(seen[0][1], seen[1][1]))
-        if experiment.noise_share > 0:
-            losses = losses * small_within_class(losses.detach(), batch.labels, experiment.noise_share)
         return losses
 
     def _view(self, model: Sequential, view: View, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -73,18 +71,18 @@ class Objective:
         return self.weights[labels] * losses
 
 
-def small_within_class(losses: Tensor, labels: Tensor, noise_share: float) -> Tensor:
-    """1 for each image but those with the largest losses of their class in the batch, which get 0: float [b].
+def kept_as_clean(latest: Tensor, labels: Tensor, share: float) -> Tensor:
+    """How much of each image is kept if that share of each class is left out, by the largest loss: 0 to 1, float [n].
 
-    Of a class with n images in the batch floor(n x noise_share) are left out. What a network learns late is likely
-    mislabelled (Han et al., 2018), but over all classes at once it is simply rare: hence within the class.
+    latest: what each image lost when it was last seen, float [n]; -inf if it never was: then it is kept. What a
+    network learns late is likely mislabelled (Han et al., 2018), but over all classes at once it is simply rare: hence
+    within the class. Of the image at the limit a part is kept, so that a class of any size loses exactly its share.
     """
     # Ranked by class, and inside a class from the largest loss down.
-    by_loss = losses.argsort(descending=True, stable=True)
+    by_loss = latest.argsort(descending=True, stable=True)
     order = by_loss[labels[by_loss].argsort(stable=True)]
     sorted_labels = labels[order]
-    first = torch.searchsorted(sorted_labels, sorted_labels)
-    end = torch.searchsorted(sorted_labels, sorted_labels, right=True)
-    place = torch.arange(len(labels), device=labels.device) - first
-    kept = place >= ((end - first) * noise_share).floor()
-    return torch.empty_like(losses).scatter(0, order, kept.to(losses))
+    rank = torch.arange(len(labels), device=labels.device) - torch.searchsorted(sorted_labels, sorted_labels)
+    ever_seen = torch.bincount(labels[latest > -torch.inf], minlength=int(labels.max()) + 1)
+    kept = (rank + 1 - ever_seen[sorted_labels] * share).clamp(0, 1)
+    return torch.empty_like(latest).scatter(0, order, kept.to(latest))

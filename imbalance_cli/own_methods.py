@@ -32,6 +32,21 @@ else:
 _modules: dict[tuple[Path, str], ModuleType] = {}  # by path and SHA-256: a file is run once
 
 
+def with_full_names(settings: Any, folder: Path = Path()) -> Any:
+    """`settings`, as YAML gives them, with the absolute paths of users' own methods, which they tell from `folder`.
+
+    What they say of the data names no methods.
+    """
+    if isinstance(settings, dict):
+        return {
+            key: each if key.partition(".")[0] == "data" else with_full_names(each, folder)
+            for key, each in settings.items()
+        }
+    if isinstance(settings, list):
+        return [with_full_names(each, folder) for each in settings]
+    return full_name(settings, folder) if isinstance(settings, str) else settings
+
+
 def load_all(
     settings: dict[str, Any], registries: Mapping[str, Registry[Any]], *, recorded: bool
 ) -> list[tuple[tuple[str, ...], str]]:

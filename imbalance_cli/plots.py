@@ -1,15 +1,20 @@
-"""Figures of a trained model's results and of a subset's images."""
+"""Figures of a trained model's results and of a subset's images.
+
+`decided` says of a figure by which operating point, as in POINTS.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, shared_look, short_name
+from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, point_look, shared_look, short_name
 from imbalance_cli.metrics import calibration_error, class_score
+from imbalance_cli.studies.scores import POINT_NAMES, POINTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +27,7 @@ _GAP = 3  # white pixels right of and below each picture of a preview
 
 
 @shared_look()
-def confusion_matrix(matrix: Ints, class_names: Sequence[str]) -> Figure:
+def confusion_matrix(matrix: Ints, class_names: Sequence[str], decided: str = POINTS["argmax"]) -> Figure:
     """Counts [classes, classes], rows true, coloured by their share of the row.
 
     Up to 20 classes the cells also show count and percent.
@@ -37,7 +42,7 @@ def confusion_matrix(matrix: Ints, class_names: Sequence[str]) -> Figure:
     longest = max(map(len, names)) * 0.075  # in inches, as all sizes here
     cell = float(np.clip(4 / classes, 0.58, 1.2)) if numbers else float(np.clip(10 / classes, 0.1, 0.3))
     side = min(cell * classes, 24)
-    figure = new_figure(max(side, 3) + longest + (0.6 if numbers else 1.6), max(side, 2) + 1.4 + longest / 2)
+    figure = new_figure(max(side, 3) + longest + (0.6 if numbers else 1.6), max(side, 2) + 1.55 + longest / 2)
     axes = figure.subplots()
     colours = matplotlib.colormaps["Blues"].with_extremes(bad=PALE)
     image = axes.imshow(share, cmap=colours, vmin=0, vmax=1)
@@ -52,7 +57,7 @@ def confusion_matrix(matrix: Ints, class_names: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} images right")
+    axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} images right\n{decided}")
     if not numbers:
         figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
         return figure
@@ -129,6 +134,7 @@ def threshold_sweep(
     figure = new_figure(6.4, 4.6)
     axes = figure.subplots()
     axes.set(xscale="logit", xlabel=f"threshold on the probability of {name}", ylim=(-0.02, 1.02))
+    axes.set_ylabel("recall, precision, specificity")
     axes.set_title(f"What the threshold does to {name}")
     axes.grid(True)
     ticks = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -149,16 +155,17 @@ def threshold_sweep(
     axes.step(shown(at), recall, where="post", label="recall", **line_look(0))
     axes.step(shown(precision_at), precision[:-1], where="pre", label="precision", **line_look(1))
     axes.step(shown(at), 1 - false_positive, where="post", label="specificity", **line_look(2))
-    for marker, (point, threshold) in zip("osD^vP*X" * len(operating_points), operating_points.items(), strict=False):
+    for point, threshold in operating_points.items():
         chosen = scores >= threshold
         found = chosen[is_class].mean()
         right = is_class[chosen].mean() if chosen.any() else np.nan
+        precise = f"{right:.1%}" if chosen.any() else "-"
         rejected = 1 - chosen[~is_class].mean()
         axes.axvline(shown(threshold), color="grey", linewidth=0.8)
         axes.plot(
-            [shown(threshold)] * 3, [found, right, rejected], marker, color="black", markerfacecolor="white",
-            label=f"{point} at {threshold:.3g}: recall {found:.1%}, "
-            f"precision {right:.1%}, specificity {rejected:.1%}",
+            [shown(threshold)] * 3, [found, right, rejected], color="black", **point_look(point),
+            label=(f"{POINT_NAMES[point]} at {threshold:.3g}" if point in POINT_NAMES else f"threshold {point}")
+            + f": recall {found:.1%}, precision {precise}, specificity {rejected:.1%}",
         )  # fmt: skip
     lines, texts = axes.get_legend_handles_labels()
     axes.legend(lines[:3], texts[:3], loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
@@ -170,12 +177,12 @@ def threshold_sweep(
 def reliability(probability: Floats, correct: NDArray[np.bool_], bins: int = 15) -> Figure:
     """Accuracy over confidence in equal bins, with the images per bin and the expected calibration error.
 
-    probability [n], of the predicted class; correct [n].
+    probability [n], of the class predicted at argmax; correct [n].
     """
     figure = new_figure(5.2, 5.4)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    below.set(xlabel="confidence: probability of the predicted class", ylabel="images")
+    below.set(xlabel="confidence: probability of the class predicted at argmax", ylabel="images")
     if not len(probability):
         _say(axes, "no images")
         return figure
@@ -196,7 +203,9 @@ def reliability(probability: Floats, correct: NDArray[np.bool_], bins: int = 15)
 
 
 @shared_look()
-def recall_bars(recalls: Floats, train_counts: Sequence[int], class_names: Sequence[str]) -> Figure:
+def recall_bars(
+    recalls: Floats, train_counts: Sequence[int], class_names: Sequence[str], decided: str = POINTS["argmax"]
+) -> Figure:
     """Recall of each class beside its training images, most trained first.
 
     recalls [classes], NaN for a class without test images.
@@ -225,7 +234,7 @@ def recall_bars(recalls: Floats, train_counts: Sequence[int], class_names: Seque
         axes.tick_params(axis="y", length=0)
     present = recall[~np.isnan(recall)]
     mean = f"{present.mean():.1%}" if len(present) else "unknown"
-    left.set_title(f"Mean recall {mean}; classes by training images")
+    left.set_title(f"Mean recall {mean}, {decided}")
     return figure
 
 
@@ -252,7 +261,7 @@ def learning_curves(log: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     _draw_recalls(recall, epochs, recalls, class_names, marker)
     rate.plot(epochs, [line["learning_rate"] for line in log], color="black", marker=marker, markersize=3)
     loss.set(ylabel="loss")
-    recall.set(ylabel="validation recall", ylim=(-0.03, 1.03))
+    recall.set(ylabel="validation recall at argmax", ylim=(-0.03, 1.03))
     rate.set(ylabel="learning rate", xlabel="epoch")
     rate.yaxis.set_major_formatter("{x:g}")
     rate.xaxis.get_major_locator().set_params(integer=True)
@@ -286,14 +295,23 @@ def _draw_recalls(axes: Axes, epochs: Sequence[int], recalls: Floats, class_name
 
 
 @shared_look()
-def missed_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
-    """Images [n, 3, height, width], most confidently missed first, each above its caption.
+def missed_images(
+    images: NDArray[np.uint8], captions: Sequence[str], total: int, class_name: str, decided: str = POINTS["argmax"]
+) -> Figure:
+    """Images [n, 3, height, width] of one class, most confidently missed first, each above its caption.
 
-    A caption is one or two short lines.
+    A caption is one or two short lines. total: how many were missed, these among them.
     """
     columns = min(max(len(images), 1), 8)
     rows = -(-max(len(images), 1) // columns)
-    figure = new_figure(max(1.2 * columns, 3), 1.45 * rows + 0.3)
+    width = max(1.2 * columns, 3)
+    name = short_name(class_name)
+    title = f"{name}: {f'{total:,}' if total else 'no'} image{'' if total == 1 else 's'} missed, {decided}"
+    if total > 1:
+        every = len(images) == total
+        title += "; most confident mistake first" if every else f"; the {len(images)} most confident mistakes"
+    title = fill(title, int(13 * width), break_on_hyphens=False)
+    figure = new_figure(width, 1.45 * rows + 0.3 + 0.17 * title.count("\n"))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set(xticks=[], yticks=[])
@@ -301,7 +319,6 @@ def missed_images(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
     for axes, (image, caption) in zip(grid, zip(images, captions, strict=True), strict=False):
         axes.imshow(image.transpose(1, 2, 0))
         axes.set_xlabel("\n".join(short_name(line, 20) for line in caption.split("\n")), fontsize=7)
-    title = f"{len(images)} missed images, most confident mistake first" if len(images) else "No missed images"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 

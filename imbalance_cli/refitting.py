@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,23 +16,12 @@ from imbalance_cli.blocks import CosineClassifier
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import Normalisation
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import CheckpointError, DivergedError, SettingError
+from imbalance_cli.errors import CheckpointError, DataError, DivergedError, SettingError
 from imbalance_cli.inference import predict
-from imbalance_cli.methods.refits import FROM_FEATURES_ALONE, NEEDS_LENGTHS, REFITS, Cosine, Linear
-from imbalance_cli.methods.resampling import require_neighbours, resample
+from imbalance_cli.methods.refits import FROM_FEATURES_ALONE, REFITS, Cosine, Linear
+from imbalance_cli.methods.resampling import resample
 from imbalance_cli.metrics import Floats
 from imbalance_cli.randomness import keyed_generator, keyed_seed
-
-
-def check_refit(experiment: Experiment, train: ImageSet) -> None:
-    """Raise SettingError if the experiment's refit does not fit the model or the classes, before any training."""
-    name = experiment.refit["name"]
-    if name in NEEDS_LENGTHS and experiment.model["classifier"] == "cosine":
-        others = ", ".join(f"refit={other}" for other in REFITS.names() if other not in ("none", *NEEDS_LENGTHS))
-        raise SettingError(
-            f"refit: {name} {NEEDS_LENGTHS[name]}; choose another ({others}), or train with model.classifier=linear"
-        )
-    require_neighbours(experiment.resample, train.counts().tolist(), train.class_names)
 
 
 def require_trained_classifier(name: str, refitted_by: str) -> None:
@@ -40,6 +32,26 @@ def require_trained_classifier(name: str, refitted_by: str) -> None:
             f"run that it came from, train with --set refit=none, or choose {' or '.join(FROM_FEATURES_ALONE)}, "
             "which look at the features alone"
         )
+
+
+@contextmanager
+def telling_another_way(experiment: Experiment, begin: str) -> Iterator[None]:
+    """Where the refit of the experiment has no result, let the error end with flags of `imbalance refit` to try.
+
+    begin: what to say before them.
+    """
+    try:
+        yield
+    except (DataError, SettingError, DivergedError) as error:
+        refit, resampling = experiment.refit["name"], experiment.resample["name"]
+        rate = experiment.refit.get("learning_rate")
+        if isinstance(error, DivergedError) and rate:
+            flags = ["--method", refit, "--set", f"refit.learning_rate={rate / 10:g}"]
+        elif isinstance(error, DivergedError) or resampling == "none":
+            flags = ["--method", "nearest_mean"]
+        else:
+            flags = ["--method", refit, "--resample", "random_over_sampling" if resampling == "smote" else "smote"]
+        raise type(error)(f"{error}; {begin} {shlex.join(flags)}") from error
 
 
 def features_of(model: Sequential, train: ImageSet, normalise: Normalisation, device: torch.device) -> Tensor:
@@ -66,9 +78,7 @@ def refit(model: Sequential, features: Tensor, train: ImageSet, reference: Float
     with torch.enable_grad():
         found = REFITS.bind(experiment.refit)(features, labels, trained, keyed_generator(experiment.seed, "refit"))
     if not all(values.isfinite().all() for values in found):
-        rate = experiment.refit.get("learning_rate")
-        cure = f"try refit.learning_rate={rate / 10:g}" if rate else "try another"
-        raise DivergedError(f"refit: {experiment.refit['name']} found weights that are no finite numbers; {cure}")
+        raise DivergedError(f"refit: {experiment.refit['name']} found weights that are no finite numbers")
     for own, new in zip(layer.parameters(), found.parameters, strict=True):
         own.copy_(new)
     return np.asarray(found.reference.numpy())

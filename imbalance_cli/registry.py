@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from imbalance_cli.docstrings import Description, describe
 from imbalance_cli.errors import SettingError, did_you_mean
 
 if TYPE_CHECKING:
@@ -25,14 +27,19 @@ def is_own(name: str) -> bool:
     return _OWN.fullmatch(name) is not None
 
 
-def full_name(name: str) -> str:
-    """`name`, of a user's own method with the absolute path of its file."""
-    return os.path.abspath(os.path.expanduser(name)) if is_own(name) else name
+def full_name(name: str, folder: Path = Path()) -> str:
+    """`name`, of a user's own method with the absolute path of its file, which is told from `folder`."""
+    return os.path.abspath(folder / os.path.expanduser(name)) if is_own(name) else name
 
 
 def short_name(name: str) -> str:
     """The name of a method alone, without the file of a user's own."""
     return name.rpartition(":")[2]
+
+
+def as_said(name: str) -> str:
+    """`name` in the form in which names are compared: Balanced-Softmax is balanced_softmax."""
+    return name.lower().replace("-", "_").replace(" ", "_")
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,15 @@ class Method(Generic[F]):
     name: str
     function: F
 
+    @cached_property
+    def description(self) -> Description:
+        """What the docstring says."""
+        return describe(inspect.getdoc(self.function) or "")
+
     @property
     def summary(self) -> str:
         """The first line of the docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        return self.description.summary
 
     @cached_property
     def options(self) -> dict[str, inspect.Parameter]:
@@ -119,8 +131,18 @@ class Registry(Generic[F]):
                 "try: imbalance train RUN/config.yaml"
             )
         if name not in self._methods:
-            raise SettingError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._methods)}")
+            known = self.known_as(name)
+            hint = f"; known here as {known[1]}" if known else did_you_mean(name, self._methods)
+            raise SettingError(f"unknown {self.kind} {name!r}{hint}")
         return self._methods[name]
+
+    def known_as(self, name: str) -> tuple[Method[F], str] | None:
+        """The method that others call `name`, and how it is said here: `logit_adjustment (tau = 1)`."""
+        for method in self:
+            for other, note in method.description.also_known_as.items():
+                if as_said(name) == as_said(other):
+                    return method, f"{method.name} ({note})" if note else method.name
+        return None
 
     def having(self, option: str) -> list[str]:
         """The names of the methods that take `option`."""

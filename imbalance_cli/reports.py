@@ -16,8 +16,9 @@ from rich.text import Text
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.errors import printable
-from imbalance_cli.runs import CONFIG
+from imbalance_cli.runs import CONFIG, RESULTS
 from imbalance_cli.strict_yaml import dump_yaml
+from imbalance_cli.studies.scores import POINT_NAMES, POINTS, decimal, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -28,24 +29,24 @@ if TYPE_CHECKING:
 
 MATRIX_CLASSES = 10  # a larger confusion matrix does not fit 80 columns
 
-POINT_NAMES = {"argmax": "argmax", "prior": "prior-corrected", "validation": "from validation"}
 
-
-def results_report(results: dict[str, Any], suggestion: str, *, prevalences: bool = False) -> RenderableType:
-    """The whole verdict on one run or evaluation; prevalences: also of two classes in other shares."""
+def results_report(results: dict[str, Any], suggestion: str | None, *, prevalences: bool = False) -> RenderableType:
+    """The whole verdict on one run or evaluation, and what to do next; prevalences: also of two classes in others."""
     names = results["classes"]
     parts: list[RenderableType] = [""]
+    decided = POINTS.get(results["decision"], f"at threshold {results['decision']}")
     if len(names) <= MATRIX_CLASSES:
-        parts += [f"Confusion matrix at {results['decision']}; rows are true classes", _confusion_matrix(results), ""]
+        parts += [f"Confusion matrix {decided}; rows are true classes", _confusion_matrix(results), ""]
     else:
-        parts += [f"Most frequent confusions at {results['decision']}", _worst_confusions(results), ""]
+        parts += [f"Most frequent confusions {decided}", _worst_confusions(results), ""]
     parts += [_per_class(results), "", _scores(results), "", _operating_points(results)]
     parts += [Prose(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
     parts += [Prose(note, style="dim") for note in _notes(results["operating_points"])]
     if prevalences and len(names) == 2 and results["prevalences"] is not None:
-        parts += ["", Prose(f"Decision {results['decision']} at other prevalences; the recalls stay as they are")]
+        parts += ["", Prose(f"Other prevalences, {decided}; the recalls stay as they are")]
         parts += [_prevalences(results)]
-    parts += ["", Prose(verdict(results)), "Try next:", unbroken(suggestion, style="bold")]
+    parts += ["", Prose(verdict(results))]
+    parts += ["Try next:", unbroken(suggestion, style="bold")] if suggestion else []
     return Group(*parts)
 
 
@@ -55,10 +56,11 @@ def comparison_report(results: Mapping[str, dict[str, Any]]) -> RenderableType:
     for name, each in results.items():
         found = each["per_class"][each["classes"].index(each["minority"])]["recall"]
         points = each["operating_points"].values()
-        balanced = [_percent(point and point["balanced_accuracy"]) for point in points]
-        rows.append([name, _decimal(each["auroc"]), _percent(found), *balanced])
+        balanced = [percent(point and point["balanced_accuracy"]) for point in points]
+        rows.append([name, decimal(each["auroc"]), percent(found), *balanced])
     first = next(iter(results.values()))
-    headings = ["classifier", "AUROC", f"{first['minority']} found", *first["operating_points"]]
+    points = [POINT_NAMES[name] for name in first["operating_points"]]
+    headings = ["classifier", "AUROC", f"{first['minority']} found", *points]
     note = f"What argmax finds of {first['minority']}, then the balanced accuracy at every operating point."
     return Group("", Rows(headings, rows), "", Prose(printable(note)))
 
@@ -72,23 +74,31 @@ def verdict(results: dict[str, Any]) -> str:
     name, points, auroc = printable(results["minority"]), results["operating_points"], results["auroc"]
     rarest = results["classes"].index(results["minority"])
     quality = "well" if auroc >= 0.9 else "fairly" if auroc >= 0.75 else "poorly"
-    text = f"The model ranks {quality} (AUROC {_decimal(auroc)})"
+    text = f"The model ranks {quality} (AUROC {decimal(auroc)})"
     argmax = points["argmax"]
     if argmax["recalls"][rarest] is None:
         return f"{text}; {name} does not occur in these images."
     text += f"{' but' if auroc >= 0.75 and argmax['recalls'][rarest] < 0.5 else ' and'} argmax finds "
     text += f"{argmax['recalls'][rarest]:.0%} of {name}"
     # Which point to name is not decided by these results: that would be a choice made on the test images.
-    other = "validation" if points["validation"] is not None else "prior"
-    point, how = points[other], {"prior": "prior correction", "validation": "the threshold from validation"}[other]
+    other = results["decision"]
+    if other == "argmax":
+        other = "validation" if points["validation"] is not None else "prior"
+    point, how = points[other], _decider(other, points[other])
     if point["recalls"] == argmax["recalls"]:
         return f"{text}; {how} decides the same."
-    change = f"balanced accuracy {_percent(argmax['balanced_accuracy'])} to {_percent(point['balanced_accuracy'])}"
-    return f"{text}; {how} finds {point['recalls'][rarest]:.0%} ({change})."
+    finding = f"{text}; {how} finds {point['recalls'][rarest]:.0%}"
+    if "target" in point:  # balanced accuracy is not what it is for
+        return f"{finding}."
+    change = f"balanced accuracy {percent(argmax['balanced_accuracy'])} to {percent(point['balanced_accuracy'])}"
+    return f"{finding} ({change})."
 
 
-def next_command(experiment: Experiment, place: Path) -> str:
-    """The command that is most worth trying after a run; `place` is its folder or checkpoint."""
+def next_command(experiment: Experiment, place: Path, *, drawn: bool = False) -> str | None:
+    """The command that is most worth trying after a run, if there is one; `place` is its folder or checkpoint.
+
+    drawn: whether the figures of an evaluation were drawn just now.
+    """
     folder = place.parent if os.path.isfile(place) else place
     remedies = (experiment.class_weights["name"], experiment.refit["name"], experiment.sampler["name"])
     corrected = experiment.loss["name"] in ("logit_adjustment", "vector_scaling") or remedies != (
@@ -98,7 +108,18 @@ def next_command(experiment: Experiment, place: Path) -> str:
     )
     if not corrected and os.path.isfile(folder / CONFIG):
         return f"imbalance train {shlex.quote(str(folder / CONFIG))} --loss logit_adjustment"
+    if os.path.isfile(folder / CONFIG) and os.path.isfile(folder / RESULTS):
+        return f"imbalance report {shlex.quote(str(folder))}"
+    if drawn:
+        return None
     return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"
+
+
+def _decider(name: str, point: Mapping[str, Any]) -> str:
+    """The operating point called `name`, as what decides."""
+    if name == "prior":
+        return "the prior-corrected decision" + (" for the class shares asked for" if "target" in point else "")
+    return "the threshold from validation" if name == "validation" else f"the threshold {name}"
 
 
 def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any]]:
@@ -174,10 +195,10 @@ def _per_class(results: dict[str, Any]) -> Rows:
                 row["name"],
                 f"{row['train_count']:,}",
                 f"{row['support']:,}",
-                _percent(row["recall"]),
+                percent(row["recall"]),
                 "-" if interval is None else f"{interval[0] * 100:.1f} to {interval[1] * 100:.1f}",
-                _percent(row["precision"]),
-                _decimal(row["f1"]),
+                percent(row["precision"]),
+                decimal(row["f1"]),
             ]
         )
     return Rows(["class", "train", "test", "recall", "95 % interval", "precision", "F1"], rows)
@@ -185,24 +206,24 @@ def _per_class(results: dict[str, Any]) -> Rows:
 
 def _scores(results: dict[str, Any]) -> Rows:
     prevalence = results["prevalence"]
-    baseline = "" if prevalence is None else f" (chance {_decimal(prevalence)})"
+    baseline = "" if prevalence is None else f" (chance {decimal(prevalence)})"
     present, classes = results["classes_present"], len(results["classes"])
     among = "" if present == classes else f" over {present} of {classes} classes"
     left = [
-        ("accuracy", _percent(results["accuracy"])),
-        ("balanced accuracy" + among, _percent(results["balanced_accuracy"])),
-        ("G-mean", _decimal(results["g_mean"])),
-        ("macro F1", _decimal(results["macro_f1"])),
+        ("accuracy", percent(results["accuracy"])),
+        ("balanced accuracy" + among, percent(results["balanced_accuracy"])),
+        ("G-mean", decimal(results["g_mean"])),
+        ("macro F1", decimal(results["macro_f1"])),
     ]
     right = [
-        ("AUROC", _decimal(results["auroc"])),
-        ("average precision" + baseline, _decimal(results["average_precision"])),
-        ("expected calibration error", _decimal(results["ece"])),
-        ("MCC", _decimal(results["mcc"])),
+        ("AUROC", decimal(results["auroc"])),
+        ("average precision" + baseline, decimal(results["average_precision"])),
+        ("expected calibration error", decimal(results["ece"])),
+        ("MCC", decimal(results["mcc"])),
     ]
     if results.get("temperature") is not None:
         left.append(("temperature from validation", f"{results['temperature']:.3g}"))
-        right.append(("calibration error with it", _decimal(results["ece_calibrated"])))
+        right.append(("calibration error with it", decimal(results["ece_calibrated"])))
     return Rows([], [[*one, *other] for one, other in zip(left, right, strict=True)], left=[0, 2])
 
 
@@ -219,8 +240,8 @@ def _operating_points(results: dict[str, Any]) -> Rows:
         parts = [f"tau {point['tau']:g}"] if "tau" in point else []
         parts += [f"p {point['threshold']:.3f}"] if "threshold" in point else []
         recalls = point["recalls"]
-        found, kept = _percent(recalls[rarest]), _percent(recalls[commonest])
-        table.append([label, ", ".join(parts), found, kept, _percent(point["balanced_accuracy"])])
+        found, kept = percent(recalls[rarest]), percent(recalls[commonest])
+        table.append([label, ", ".join(parts), found, kept, percent(point["balanced_accuracy"])])
     headings = [f"{rows[rarest]['name']} found", f"{rows[commonest]['name']} kept", "balanced"]
     return Rows(["operating point", "at", *headings], table, left=[0, 1])
 
@@ -243,10 +264,10 @@ def _prevalences(results: dict[str, Any]) -> Rows:
     rows = [
         [
             f"1 : {row['others_to_one']}",
-            _percent(row["precision"]),
-            _decimal(row["f1"]),
-            _percent(row["accuracy"]),
-            _decimal(row["average_precision"]),
+            percent(row["precision"]),
+            decimal(row["f1"]),
+            percent(row["accuracy"]),
+            decimal(row["average_precision"]),
         ]
         for row in results["prevalences"]
     ]
@@ -342,11 +363,3 @@ def _shade(share: float, *, correct: bool) -> str:
     base = (0, 90, 181) if correct else (220, 50, 32)
     red, green, blue = (round(255 - (255 - part) * strength) for part in base)
     return f"{'white' if strength > 0.6 else 'black'} on rgb({red},{green},{blue})"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f} %"
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

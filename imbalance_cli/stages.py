@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -14,12 +13,14 @@ from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
 from imbalance_cli.methods.losses import LOSSES
-from imbalance_cli.methods.mixing import partner_share
+from imbalance_cli.methods.mixing import label_shares
 from imbalance_cli.methods.posthoc import uninformative_logits
 from imbalance_cli.methods.samplers import class_draws
 from imbalance_cli.methods.schedules import SCHEDULES
 from imbalance_cli.methods.weights import class_weights
 from imbalance_cli.metrics import Floats
+
+NOISE_RAMP = 10  # epochs until the whole noise share is left out, as in co-teaching (Han et al., 2018)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ class Stage:
         progress = (epoch - self.begin) / self.experiment.epochs
         return bool(self.experiment.mixing["name"] != "none" and progress < self.experiment.mixing_until)
 
+    def noise_share(self, epoch: int) -> float:
+        """Which share of each class an epoch of the run leaves out as mislabelled, rising over the run's first epochs.
+
+        Nothing of mixed images, whose loss says little of either label.
+        """
+        return 0.0 if self.mixes(epoch) else self.experiment.noise_share * min(epoch / NOISE_RAMP, 1)
+
     def partner_draws(self, epoch: int) -> Tensor | None:
         """How often each class is drawn to be mixed in, float64 [classes]; None if partners are of the same stream."""
         if not self.mixes(epoch) or "partner_power" not in self.experiment.mixing:
@@ -78,12 +86,12 @@ class Stage:
         return draws * (self.draws(epoch).sum() / draws.sum())
 
     def seen(self, epoch: int) -> Tensor:
-        """The labels that the loss sees in an epoch of the run, mixed-in ones by their share: float64 [classes]."""
-        draws, partners = self.draws(epoch), self.partner_draws(epoch)
-        if partners is None:
+        """The labels that the loss sees in an epoch of the run, mixed ones by their shares: float64 [classes]."""
+        draws = self.draws(epoch)
+        if not self.mixes(epoch):
             return draws
         views = [view for view in (self.experiment.mixing, self.experiment.second_view) if view["name"] != "none"]
-        return torch.lerp(draws, partners, fmean(map(partner_share, views)))
+        return torch.stack([label_shares(view, draws, self.partner_draws(epoch)) for view in views]).mean(0)
 
     def class_weights(self, epoch: int) -> Tensor:
         """The weight of each class in an epoch of the run: float64 [classes], 1 for the average label that is seen.

@@ -25,10 +25,14 @@ class View(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One or two views of the same images, their labels [b], and those of the partners that are mixed in."""
+    """One or two views of the same images, their labels [b], and those of the partners that are mixed in.
+
+    places: of each image among the training images, int64 [b].
+    """
 
     views: tuple[View, ...]
     labels: Tensor
+    places: Tensor
     partner_labels: Tensor | None = None
 
 
@@ -62,8 +66,10 @@ def epoch_stream(
         )
 
     own = ((normalise(images), labels) for images, labels in batches(order, "augment"))
+    in_turn = order.to(device)
+    places = (in_turn[first:last] for first, last in bounds[start:])
     if not stage.mixes(epoch):
-        yield from (Batch((View(inputs),), labels) for inputs, labels in own)
+        yield from (Batch((View(inputs),), labels, which) for (inputs, labels), which in zip(own, places, strict=True))
         return
     mixings = [
         MIXING.bind(choice) for choice in (experiment.mixing, experiment.second_view) if choice["name"] != "none"
@@ -76,7 +82,7 @@ def epoch_stream(
             train.labels, partner_draws * (len(order) / partner_draws.sum()), generator=generator
         )
         partners = batches(partner_order, "augment partners")
-    for number, (inputs, labels) in enumerate(own, start=start):
+    for number, ((inputs, labels), which) in enumerate(zip(own, places, strict=True), start=start):
         random = keyed_numpy(experiment.seed, "mixing", epoch, number)
         if partners is None:
             chosen = torch.from_numpy(random.permutation(len(labels))).to(device, non_blocking=True)
@@ -87,4 +93,4 @@ def epoch_stream(
             images, other_labels = next(partners)
             other = normalise(images)
         views = tuple(View(*mix(inputs, labels, other, other_labels, counts, random)) for mix in mixings)
-        yield Batch(views, labels, other_labels)
+        yield Batch(views, labels, which, other_labels)

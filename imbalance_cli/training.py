@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import BatchNorm2d, Sequential
+from torch.nn import Sequential
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import Normalisation, place
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import DivergedError, MemoryShortage, SettingError, is_out_of_memory
+from imbalance_cli.errors import DivergedError, MemoryShortage, is_out_of_memory
 from imbalance_cli.inference import find_device, predict
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.optimizers import OPTIMIZERS
 from imbalance_cli.methods.posthoc import balanced_accuracy, decide
 from imbalance_cli.methods.schedules import SCHEDULES, with_warmup
 from imbalance_cli.metrics import Floats
-from imbalance_cli.objectives import Objective
+from imbalance_cli.objectives import Objective, kept_as_clean
 from imbalance_cli.own_trials import try_own_methods
 from imbalance_cli.randomness import keyed_seed
 from imbalance_cli.stages import Stage, stages
@@ -46,8 +46,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, model: Sequential, normalise: Normalisation, counts: Tensor) -> None:
         """counts: training images per class, int64 [classes].
 
-        Raises SettingError if the device is not there, batches of one meet batch norm, or an option of a method
-        does not fit the classes.
+        Raises SettingError if the device is not there, or an option of a method does not fit the classes.
         """
         self.experiment = experiment
         self.device = find_device(experiment.device)
@@ -61,6 +60,7 @@ class Trainer:
         self.trained = list(self.model.parameters())
         self.memory: dict[str, Any] = {}  # the optimizer's
         self.best: dict[str, Any] = {}  # the epoch that early stopping goes back to
+        self.noise: dict[str, Tensor] = {}  # what each image lost when last seen, and how much of it the epoch keeps
         self.progress = Progress()
         # The losses of the running epoch stay on the device until it ends: reading one would wait for the device.
         self.losses: list[Tensor] = []
@@ -96,6 +96,7 @@ class Trainer:
             while progress.epoch < self.stages[-1].end and not progress.stopped_early:
                 stage, epoch = self.stage, progress.epoch
                 self._enter(stage)
+                self._suspect(stage, train.labels)
                 objective = Objective.of(stage, epoch, self.device, self.precision)
                 stream = epoch_stream(stage, epoch, train, self.normalise, device=self.device, start=progress.step)
                 for batch in stream:
@@ -119,6 +120,8 @@ class Trainer:
         """Change the weights by one batch; its loss, before that, as a scalar on the device."""
         experiment, model = objective.stage.experiment, self.model
         losses = objective.losses(model, batch)
+        kept = self._kept(objective.stage, batch, losses.detach())
+        losses = losses * kept
         value = self._with_l1(losses.mean(), experiment.l1)
         if experiment.sam_radius > 0:
             # What to climb: the loss of all classes, or of the rare ones alone.
@@ -126,7 +129,7 @@ class Trainer:
             climb = torch.autograd.grad(uphill, self.trained)
             with perturbed(model, self.trained, climb, experiment.sam_radius):
                 gradients = torch.autograd.grad(
-                    self._with_l1(objective.losses(model, batch).mean(), experiment.l1), self.trained
+                    self._with_l1((objective.losses(model, batch) * kept).mean(), experiment.l1), self.trained
                 )
         else:
             gradients = torch.autograd.grad(value, self.trained)
@@ -141,6 +144,22 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.update(model, steps_taken)
         return value.detach()
+
+    def _suspect(self, stage: Stage, labels: Tensor) -> None:
+        """At the beginning of an epoch: say how much of each image is kept, by what it lost in those before."""
+        if stage.experiment.noise_share == 0 or self.progress.step > 0:
+            return
+        labels = labels.to(self.device)
+        latest = self.noise.get("latest", torch.full((len(labels),), -torch.inf, device=self.device))
+        self.noise = {"latest": latest, "kept": kept_as_clean(latest, labels, stage.noise_share(self.progress.epoch))}
+
+    def _kept(self, stage: Stage, batch: Batch, losses: Tensor) -> Tensor | float:
+        """Note what the images of the batch lose; how much of each is kept, [b], or 1 of all."""
+        if stage.experiment.noise_share == 0 or batch.partner_labels is not None:
+            return 1.0
+        # An image that is in the batch more than once has the largest of its losses, whichever is written first.
+        self.noise["latest"].scatter_reduce_(0, batch.places, losses.float(), "amax", include_self=False)
+        return self.noise["kept"][batch.places]
 
     def _with_l1(self, value: Tensor, strength: float) -> Tensor:
         if strength == 0:
@@ -157,18 +176,12 @@ class Trainer:
         return sum(stage.steps[: self.progress.epoch - stage.begin]) + self.progress.step
 
     def _check(self, stage: Stage) -> None:
-        """Raise SettingError for what does not fit the classes or the model, before anything is written."""
+        """Raise SettingError for what does not fit the classes, before anything is written."""
         experiment, classes = stage.experiment, len(stage.counts)
-        if experiment.batch_size == 1 and any(isinstance(module, BatchNorm2d) for module in self.model.modules()):
-            raise SettingError(f"batch_size must be at least 2: {experiment.model['name']} has batch norm; got 1")
         one = torch.zeros(1, dtype=torch.int64)
         try_own_methods(stage, self.device)
         LOSSES.bind(experiment.loss)(torch.zeros(1, classes), one, stage.draws(stage.begin).float())
         stage.class_weights(stage.begin)
-        if experiment.bias_from_prior and getattr(self.model[1], "bias", None) is None:
-            raise SettingError("bias_from_prior: a cosine classifier has no bias; leave it out")
-        if experiment.max_norm is not None and experiment.model["classifier"] == "cosine":
-            raise SettingError("max_norm: in a cosine classifier the length of a row changes nothing; leave it out")
 
     def _enter(self, stage: Stage) -> None:
         """Set what the stage trains; at its very beginning also what it starts from."""
@@ -281,7 +294,7 @@ class Trainer:
         random_state = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random_state["cuda"] = torch.cuda.get_rng_state(self.device)
-        training: dict[str, Any] = {"memory": self.memory, "best": self.best}
+        training: dict[str, Any] = {"memory": self.memory, "best": self.best, "noise": self.noise}
         if self.averaged is not None:
             training["weights"] = {name: weight.cpu() for name, weight in self.model.state_dict().items()}
         return {
@@ -298,7 +311,7 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.model.load_state_dict(state["weights"])
         self.memory = _on(self.device, training["memory"])
-        self.best = training["best"]
+        self.best, self.noise = training["best"], _on(self.device, training.get("noise", {}))
         torch.set_rng_state(state["random_state"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random_state"]:
             torch.cuda.set_rng_state(state["random_state"]["cuda"], self.device)

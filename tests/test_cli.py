@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,18 @@ def test_negative_numbers_reach_validation() -> None:
         (["train", "--validation", "0"], "unknown option --validation; did you mean --set validation=...?"),
         (["train", "--momentum=0"], "unknown option --momentum; did you mean --set optimizer.momentum=...?"),
         (["compare", "--seed", "3"], "unknown option --seed; did you mean '--seeds'?"),
-        (["train", "--loss", "focal", "ldam"], "one loss here, for several: imbalance compare --loss focal ldam"),
+        *(
+            (["train", *said], "--loss: train takes one loss; to compare several: imbalance compare --loss focal ldam")
+            for said in (
+                ["--loss", "focal", "ldam", "--ratio", "0.01"],
+                ["--loss", "focal,ldam"],
+                ["--loss", "focal", "--loss=ldam"],
+                ["nope.yaml", "--loss", "focal", "ldam"],
+            )
+        ),
+        (["train", "--loss", "focal", "ldam", "mse"], "imbalance compare --loss focal ldam mse"),
+        (["train", "--loss", "focal", "nope.yaml"], "there is no file nope.yaml"),
+        (["train", "a.yaml", "b.yaml"], "train takes one configuration file; got a.yaml, b.yaml"),
         (["train", "--loss", "focall"], "--loss: unknown loss 'focall'; did you mean 'focal'?"),
         (["train", "--gamma", "2"], "--gamma has no use with cross_entropy; it is an option of focal"),
         (["train", "--ratio", "nan"], "--ratio: must be in (0, 1]; got nan"),
@@ -153,6 +165,12 @@ def test_help_needs_neither_torch_nor_matplotlib(command: list[str]) -> None:
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
 
 
+def test_the_list_of_commands_fits_80_columns() -> None:
+    listed = shell("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed if line] >= COMMANDS[:1] and len(listed) >= len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in listed if line)
+
+
 def test_help_names_every_method_or_says_where_they_are_listed() -> None:
     from imbalance_cli.catalogue import KINDS
 
@@ -223,11 +241,47 @@ def test_a_correction_is_suggested_where_none_was_made(loss: str, sampler: str, 
     assert next_command(resolve(None, settings)[0], tmp_path).startswith(command)
 
 
+def test_nothing_is_suggested_that_was_just_done(finished_run: Path, tmp_path: Path) -> None:
+    settings = resolve(None, [Setting(("loss",), "logit_adjustment", "")])[0]
+    assert next_command(settings, finished_run) == f"imbalance report {finished_run}"
+    assert next_command(settings, finished_run / "checkpoint.pt", drawn=True) == f"imbalance report {finished_run}"
+    assert str(next_command(settings, tmp_path / "sent.pt")).startswith("imbalance evaluate")
+    assert next_command(settings, tmp_path / "sent.pt", drawn=True) is None
+    shutil.copy(finished_run / "checkpoint.pt", tmp_path / "sent.pt")
+    told = imbalance("evaluate", "sent.pt", "-q")
+    assert f"Try next:\n{next_command(settings, Path('sent.pt'))}\n" in told.stdout
+    assert "Try next" not in imbalance("evaluate", "sent.pt", "-q", "-o", "figures").stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["--prior", "0.01"], "the prior-corrected decision for the class shares asked for"),
+        (["--threshold", "prior"], "the prior-corrected decision"),
+        (["--threshold", "0.3"], "the threshold 0.3"),
+        ([], "the prior-corrected decision"),
+    ],
+)
+def test_the_verdict_is_on_the_decision_that_was_asked_for(finished_run: Path, said: list[str], words: str) -> None:
+    text = " ".join(imbalance("evaluate", finished_run, *said, "-q").stdout.split())
+    assert re.search(rf"; {words} (finds \d+%|decides the same)", text)
+    at = {"argmax": "at argmax", "0.3": "at threshold 0.3"}.get(said[-1] if said else "argmax", "prior-corrected")
+    assert f"Confusion matrix {at}; rows are true classes" in text
+
+
 def test_json_is_one_object_and_quiet_is_quiet(image_folder: Path) -> None:
     result = imbalance(*train_args(image_folder, "--json", "-q"))
     value = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1 and result.stderr == ""
     assert value["run"] == "runs/photos-cross_entropy-seed0" and "operating_points" in value
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_warnings_stay_in_the_json_of_a_quiet_run(image_folder: Path, more: list[str]) -> None:
+    flags = ["--sampler", "class_balanced", "--class-weights", "inverse", "--json", "-q", *more]
+    result = imbalance(*train_args(image_folder, *flags))
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert "class_balanced" in warning and result.stderr == ""
 
 
 def test_dry_run_writes_nothing(image_folder: Path, tmp_path: Path) -> None:

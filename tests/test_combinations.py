@@ -4,8 +4,9 @@ from itertools import combinations
 
 import pytest
 
-from imbalance_cli.combinations import NEUTRAL, RULES, warnings
+from imbalance_cli.combinations import NEUTRAL, warnings
 from imbalance_cli.config import REGISTRIES, Setting, resolve
+from imbalance_cli.conflicts import RULES
 
 IMAGES = {"airplane": 5000, "automobile": 50}
 INVERSE = ("class_weights", "inverse")
@@ -40,8 +41,9 @@ def test_where_the_counts_are_not_known_an_example_is_told_as_one():
 @pytest.mark.parametrize(
     ("parts", "times"),
     [
-        (pair(sampler={"name": "at_least", "per_batch": 64}, class_weights="inverse"), "103 times"),
+        (pair(sampler={"name": "at_least", "per_batch": 63}, class_weights="inverse"), "100 times"),
         (pair(mixing="cmo", class_weights="inverse"), "9.7 times"),
+        (pair(mixing={"name": "remix", "tau": 1.0}, class_weights="inverse"), "2 times"),
         (pair(loss="equalization", class_weights="inverse"), "10 times"),
         (pair(loss={"name": "focal", "alpha": "counts"}, class_weights="inverse"), "5.5 times"),
         (pair(loss={"name": "focal", "alpha": 0.9}, class_weights="inverse"), "2.3 times"),
@@ -68,6 +70,8 @@ def test_what_corrects_twice_is_named_whatever_it_is(parts, times):
         [("loss", {"name": "logit_adjustment", "tau": 0.0}), INVERSE],
         [("loss", "focal"), INVERSE],
         [("loss", "ldam"), COSINE, INVERSE],
+        [("loss", "logit_adjustment"), ("mixing", "remix")],
+        [("loss", "vector_scaling"), ("mixing", {"name": "margin_mixup", "omega": 1.0})],
         [("class_weights", {"name": "costs", "costs": [1, 100]}), BALANCED],
     ],
 )
@@ -132,6 +136,7 @@ def test_the_catalogue_names_every_pair_that_corrects_twice_by_default():
     named = {
         frozenset([(first, one), (second, other)])
         for rule in RULES
+        if not rule.cure
         for (first, ones), (second, others) in combinations(rule.settings.items(), 2)
         for one in ones
         for other in others
@@ -178,9 +183,56 @@ def test_a_schedule_that_never_sets_in_is_told():
         "begins; train for more, or set it lower"
     ]
     assert told(INVERSE, deferred, ("epochs", 5)) == []
-    assert told(deferred, ("epochs", 4)) == []  # there is nothing to set in
     (line,) = told(BALANCED, ("sampler_schedule", "deferred"), ("stages", [{"epochs": 2}]))
     assert line.startswith("in stages.0: sampler_schedule deferred never sets in")
+
+
+# What does nothing
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "line", "needed"),
+    [
+        ("sam_classes", "rare", "sam_classes rare has no effect with sam_radius 0; ", ("sam_radius", 0.05)),
+        ("consistency", 2.0, "consistency 2 has no effect with second_view none; ", ("second_view", "cutmix")),
+        (
+            *(
+                "class_weights_schedule",
+                "deferred",
+                "class_weights_schedule deferred has no effect with class_weights none",
+            ),
+            INVERSE,
+        ),
+        (
+            *("sampler_schedule", {"name": "step", "factor": 0.5}, "sampler_schedule step has no effect with sampler"),
+            BALANCED,
+        ),
+        ("mixing_until", 0.5, "mixing_until 0.5 has no effect with mixing none; ", ("mixing", "mixup")),
+        ("augment_rarer", 0.5, "augment_rarer 0.5 has no effect with augment []; ", ("augment", ["flip"])),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_told(setting, value, line, needed):
+    mixed, none = ("mixing", "mixup"), ("augment", [])
+    given = [none] * (setting == "augment_rarer") + [mixed] * (setting == "consistency")
+    assert told(*given) == []
+    (found,) = told(*given, (setting, value))
+    assert found.startswith(line)
+    assert found.endswith(f"; set {needed[0]} too, or leave {setting} out")
+    assert told(*given, needed, (setting, value)) == []
+    assert told(("stages", [dict([needed])]), *given, (setting, value)) == []  # what a stage goes on with
+    assert told(*given, needed, (setting, value), ("stages", [{needed[0]: OFF.get(needed[0], "none")}])) == []
+
+
+OFF = {"sam_radius": 0.0, "augment": [], "sampler": "instance"}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "until", "lines"), [(1, None, 1), (2, None, 0), (10, 0.9, 1), (10, 0.8, 0), (20, 0.9, 0), (20, 1.0, 1)]
+)
+def test_a_search_for_noise_that_has_no_time_is_told(epochs, until, lines):
+    mixing = [] if until is None else [("mixing", "mixup"), ("mixing_until", until)]
+    found = told(("noise_share", 0.2), ("epochs", epochs), *mixing)
+    assert [line.startswith("noise_share 0.2 has no effect: ") for line in found] == [True] * lines
 
 
 def test_a_mixing_that_never_ends_is_told():

@@ -333,6 +333,26 @@ class TestTuning:
         (row,) = [row for row in comparison()["conditions"][0]["rows"] if row["method"] == "focal"]
         assert row["seeds"] == [0, 1]
 
+    def test_shows_what_every_candidate_reached_on_validation(self, small: list[object]) -> None:
+        table = self.tuned(small).stdout
+        rows = {row["method"]: row for row in comparison()["conditions"][0]["rows"]}
+        assert rows["cross_entropy"]["tried"] is None
+        tried, chosen = rows["focal"]["tried"], rows["focal"]["chosen"]
+        for trials, values in zip(tried, chosen, strict=True):
+            assert [trial["values"]["loss.gamma"] for trial in trials] == [0, 5]
+            assert [trial["values"] for trial in trials if trial["chosen"]] == [values]
+            assert {trial["point"] for trial in trials} == {"validation"}
+        imbalance("report", "study", "-o", "page.html")
+        (page,) = re.findall("<h3>What was tried on validation images.*?</table>", Path("page.html").read_text(), re.S)
+        markdown = Path("study/comparison.md").read_text()
+        for index, gamma in enumerate((0, 5)):
+            cells = [f"{'✓ ' * trials[index]['chosen']}{trials[index]['validation'] * 100:.1f} %" for trials in tried]
+            assert re.search(rf"^focal: loss.gamma {gamma} +{' +'.join(cells)}$", table, re.M)
+            assert f"| focal: loss.gamma {gamma} | {' | '.join(cells)} |" in markdown
+            assert f"loss.gamma {gamma}</td><td>{'</td><td>'.join(cells)}</td>" in page
+        words = "Tried: balanced accuracy on the validation images of each seed, at the threshold from validation"
+        assert words in " ".join(table.split())
+
     def test_scores_the_validation_images(self, small: list[object]) -> None:
         self.tuned(small, losses=["focal"], seeds=1)
         (path,) = Path("study").glob("*/choice.json")

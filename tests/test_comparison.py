@@ -264,7 +264,7 @@ class TestWarnings:
         assert row_of(condition, "cross-entropy")["mean"] == pytest.approx(np.mean(CROSS_ENTROPY) - 0.01)
         assert row_of(condition, "focal 2")["points"]["validation"] is None
         assert condition["warnings"] == [
-            "not at the threshold chosen on validation but with the prior corrected, for all methods, because runs of "
+            "not at the threshold from validation but prior-corrected, for all methods, because runs of "
             "focal 2 lack that point: a threshold needs 10 validation images of every class"
         ]
 
@@ -400,12 +400,19 @@ class TestTerminal:
     def test_lines_fit(self, width):
         assert max(map(len, shown(COMPARED, width).splitlines())) <= width
 
+    def test_the_operating_points_are_a_table_in_80_columns(self):
+        text = shown(COMPARED, 80)
+        assert re.search("^method +balanced: argmax +prior-corrected +from validation", text, re.M)
+        assert "prior-corrected, from validation: the balanced accuracy at each operating point." in " ".join(
+            text.split()
+        )
+
     def test_one_wide_table_where_there_is_room(self):
         headings = next(line for line in shown(COMPARED, 320).splitlines() if line.startswith("method"))
         assert re.split(r"\s{2,}", headings) == [
             *("method", "rank", "balanced accuracy", "95 % interval", "difference", "its interval", "p"),
             *("automobile found", "airplane kept", "AUROC", "published, %"),
-            *("balanced: argmax", "balanced: prior", "balanced: validation"),
+            *("balanced: argmax", "prior-corrected", "from validation"),
             *("seconds", "epochs", "steps", "parameters", "seeds", "chosen"),
         ]
 
@@ -413,7 +420,7 @@ class TestTerminal:
         text = " ".join(shown(COMPARED, 80).split())
         for words in (
             "cifar10-jpeg; training images: airplane 4,500, automobile 45; test images: 2,000",
-            "at the threshold chosen on validation",
+            "at the threshold from validation",
             "the mean over seeds 0 1 2 3 4 ± the standard deviation",
             "on the same test images",
             "paired t-test by seed, Holm-corrected",

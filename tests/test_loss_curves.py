@@ -1,6 +1,7 @@
 """What is drawn of a loss is what the loss computes, and every drawing can be read without colour."""
 
 import csv
+import json
 import math
 import os
 import re
@@ -17,6 +18,8 @@ from torch import Tensor
 from imbalance_cli.drawing import save_figure
 from imbalance_cli.errors import SettingError, WriteError
 from imbalance_cli.loss_curves import (
+    COMPARES_IMAGES,
+    HIGHEST_GRADIENT,
     HIGHEST_LOSS,
     PROBABILITIES,
     Curve,
@@ -278,6 +281,158 @@ def test_a_loss_that_compares_images_has_no_curve_of_one(loss: str) -> None:
 
 @pytest.mark.parametrize("loss", ["ldam", "influence_balanced"])
 def test_a_loss_that_is_large_everywhere_is_drawn_all_the_same(loss):
-    (curve,) = curves_of([{"name": loss, **LOSSES.get(loss).schema().model_dump()}])
-    axes = loss_figure([curve]).axes[0]
-    assert axes.get_ylim()[1] >= curve.loss[np.isfinite(curve.loss)].max() > HIGHEST_LOSS
+    curves = curves_of([with_options(loss)])
+    axes = loss_figure(curves).axes[0]
+    assert axes.get_ylim()[1] >= curves[1].loss[np.isfinite(curves[1].loss)].max() > HIGHEST_LOSS
+
+
+# Class counts
+
+
+def with_options(loss: str, **options: object) -> dict[str, object]:
+    return {"name": loss, **LOSSES.get(loss).schema().model_dump(), **options}
+
+
+def test_a_loss_that_goes_by_the_class_counts_has_a_curve_of_each_class() -> None:
+    common, rare = curves_of([with_options("logit_adjustment")])
+    assert common.label == "logit_adjustment, common class (5,000 images)" and common.images == 5000
+    assert rare.label == "logit_adjustment, rare class (50 images)" and rare.images == 50
+    p = PROBABILITIES  # a log prior more or less on a logit multiplies the odds by the ratio of the counts
+    assert common.loss == pytest.approx(np.log1p((1 - p) / p / 100), rel=1e-9)
+    assert rare.loss == pytest.approx(np.log1p((1 - p) / p * 100), rel=1e-9)
+    assert curves_of([with_options("ldam")], {"a": 1, "b": 1})[1].label == "ldam, b (1 image)"
+
+
+GOES_BY_COUNTS = ["logit_adjustment", "class_balanced_focal", "ldam", "vector_scaling", "margin_hinge"]
+GOES_BY_COUNTS += ["equalization", "seesaw", "influence_balanced", "label_aware_smoothing"]
+
+
+@pytest.mark.parametrize("loss", sorted({*LOSSES.names()} - {*COMPARES_IMAGES}))
+def test_only_losses_that_go_by_the_counts_are_drawn_at_some(loss: str) -> None:
+    curves = curves_of([with_options(loss)])
+    assert [curve.images for curve in curves] == ([5000, 50] if loss in GOES_BY_COUNTS else [None])
+    if loss in GOES_BY_COUNTS:
+        assert not np.allclose(curves[0].loss, curves[1].loss)
+
+
+@pytest.mark.parametrize(
+    ("choice", "drawn"),
+    [
+        (with_options("focal", alpha=0.25), 1),  # which class is the rarer says nothing about counts
+        (with_options("focal", alpha="counts"), 2),
+        (with_options("logit_adjustment", tau=0.0), 1),
+        (with_options("equalization", ignored=0.0), 1),
+    ],
+)
+def test_the_options_decide_whether_the_counts_matter(choice: dict[str, object], drawn: int) -> None:
+    assert len(curves_of([choice])) == drawn
+
+
+def test_a_loss_that_draws_is_drawn_as_its_mean() -> None:
+    common, rare = curves_of([with_options("equalization", ignored=0.9)])
+    values, gradient = loss_curve(cross_entropy)
+    assert common.loss == pytest.approx(0.1 * values) and common.gradient == pytest.approx(0.1 * gradient)
+    assert rare.loss == pytest.approx(values)
+
+
+def test_the_legend_says_at_which_counts() -> None:
+    (legend,) = loss_figure(curves_of([with_options("ldam")], {"bus": 900, "tram": 9})).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ldam, bus (900 images)", "ldam, tram (9 images)"]
+
+
+# Axes
+
+
+def test_one_steep_curve_does_not_flatten_the_others() -> None:
+    steep, flat = curves_of([with_options("poly1", epsilon=100.0), with_options("cross_entropy")])
+    for axes, highest in zip(loss_figure([steep, flat]).axes, (HIGHEST_LOSS, HIGHEST_GRADIENT), strict=True):
+        assert axes.get_ylim()[1] == pytest.approx(1.04 * 2 * highest)
+    assert loss_figure([flat]).axes[1].get_ylim()[1] == pytest.approx(1.04 * 0.999)
+    assert loss_figure([steep]).axes[1].get_ylim()[1] >= steep.gradient.max(), "alone it is seen as a whole"
+
+
+def test_of_a_higher_curve_most_is_seen() -> None:
+    curves = curves_of([with_options("logit_adjustment")])
+    rare = curves[1].loss[PROBABILITIES >= 0.1]
+    assert loss_figure(curves).axes[0].get_ylim()[1] >= rare.max() > HIGHEST_LOSS
+
+
+def test_axes_and_panels_say_what_is_drawn() -> None:
+    loss, gradient = loss_figure([focal_curve(2)]).axes
+    assert loss.get_ylabel() == "loss of one image" and loss.get_xlabel() == "probability of the true class"
+    assert gradient.get_ylabel() == "change of the loss per unit of the true logit"
+
+
+# Options
+
+
+def curves(*args: object) -> list[str]:
+    drawn: list[str] = json.loads(imbalance("plot-loss", *args, "--json", "-q", "--overwrite").stdout)["curves"]
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (
+            ["--loss", "poly1", "--vary", "loss.epsilon", -1, 1, 2],
+            ["poly1, epsilon = -1", "poly1, epsilon = 1", "poly1, epsilon = 2"],  # the default is told too
+        ),
+        (["--loss", "hinge", "--set", "loss.margin=2"], ["hinge, margin = 2"]),
+        (["--loss", "mse", "huber", "--vary", "loss.delta", 0.1], ["mse", "huber, delta = 0.1"]),
+        (
+            ["--loss", "poly_focal", "--gamma", 0, 2, "--vary", "loss.epsilon", 0, 5],
+            [f"poly_focal, gamma = {gamma}, epsilon = {epsilon}" for gamma in (0, 2) for epsilon in (0, 5)],
+        ),
+        (
+            ["--loss", "ldam", "--counts", "bus=20", "car=4000", "--set", "loss.scale=10"],
+            ["ldam, scale = 10, car (4,000 images)", "ldam, scale = 10, bus (20 images)"],
+        ),
+        (
+            ["--loss", "cross_entropy", "ldam", "--counts", 9, 900],
+            ["CE", "ldam, common class (900 images)", "ldam, rare class (9 images)"],
+        ),
+        (["--loss", "ldam", "--counts", 9, 9], ["ldam, one class (9 images)", "ldam, the other (9 images)"]),
+    ],
+)
+def test_any_option_and_the_class_counts_can_be_varied(
+    args: list[object], expected: list[str], empty_folder: Path
+) -> None:
+    assert curves(*args) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--vary", "loss.gama", 1, 2], "unknown setting 'loss.gama'; did you mean 'loss.gamma'?"),
+        (["--vary", "gama", 1, 2], "--vary gama: give an option of the loss, as in loss.gamma"),
+        (["--set", "model.width=8"], "--set model.width: give an option of the loss, as in loss.gamma"),
+        (["--loss", "mse", "--vary", "loss.delta", 1], "loss.delta has no use with mse; it is an option of huber"),
+        (["--loss", "poly1", "--vary", "loss.epsilon", 1, 200], "loss.epsilon must be at most 100; got 200"),
+        (["--loss", "poly1", "--vary", "loss.epsilon", "much"], "loss.epsilon must be a number; got 'much'"),
+        (
+            ["--gamma", 1, "--vary", "loss.gamma", 1, 2],
+            "--vary loss.gamma: that option is given twice; give all its values to --vary loss.gamma",
+        ),
+        (["--gamma", *range(60)], "60 curves cannot be told apart; draw at most 52"),
+        (
+            ["--counts", 5000, 50],
+            "--counts has no use here: whatever they are, the curve of focal, gamma = 2 is the same",
+        ),
+        (
+            ["--loss", "ldam", "--counts", 5, 4, 3],
+            "--counts: a curve is of one class against another; give two, as in --counts 5000 50",
+        ),
+        (["--loss", "ldam", "--counts", "a"], "--counts a: expected images of each class, as in --counts 5000 50"),
+    ],
+)
+def test_what_cannot_be_varied_is_said_in_one_line(args: list[object], message: str, empty_folder: Path) -> None:
+    assert complaint("plot-loss", *args) == message
+    assert not list(empty_folder.iterdir())
+
+
+def test_the_counts_that_were_assumed_are_said(empty_folder: Path) -> None:
+    told = imbalance("plot-loss", "--loss", "ldam")
+    assert "rare class (50 images)" in told.stdout and "for others than 5000 and 50 give --counts" in told.stderr
+    assert "--counts" not in imbalance("plot-loss", "--loss", "ldam", "--counts", 9, 3, "--overwrite").stderr
+    assert "--counts" not in imbalance("plot-loss", "--overwrite").stderr

@@ -11,12 +11,14 @@ from textwrap import dedent
 import pytest
 from command_line import complaint, imbalance
 
-from imbalance_cli.catalogue import KINDS, find_entry, find_kind, in_words, ways_to_say
+from imbalance_cli.catalogue import KINDS, find_entry, find_kind, in_words
 from imbalance_cli.catalogue_report import method_report
 from imbalance_cli.cli.train import train
 from imbalance_cli.config import EVERY_REGISTRY, Setting, parse_assignment, resolve
 from imbalance_cli.method_effects import Effect, effect_of
 from imbalance_cli.strict_yaml import parse_yaml
+from imbalance_cli.training_aids import AIDS
+from imbalance_cli.ways_to_say import ways_to_say
 
 EVERY_METHOD = [(kind.name, name) for kind in KINDS.values() for name in kind.registry.names()]
 FLAGS = set(train.__annotations__)
@@ -27,6 +29,8 @@ def value_of(*args: object) -> dict:
 
 
 def default_choice(kind: str, name: str) -> dict:
+    if kind == "aid":
+        return {"name": name, **AIDS.get(name).settings}
     return {"name": name} | KINDS[kind].registry.get(name).schema().model_dump()
 
 
@@ -45,7 +49,7 @@ def effect(*args: object) -> dict:
 
 class TestLists:
     def test_every_registry_of_the_configuration_has_its_kind(self):
-        assert {kind.registry for kind in KINDS.values()} == set(EVERY_REGISTRY.values())
+        assert {kind.registry for kind in KINDS.values()} == {*EVERY_REGISTRY.values(), AIDS}
         assert {setting for kind in KINDS.values() for setting in kind.settings} == set(EVERY_REGISTRY)
 
     def test_all_kinds_are_listed_with_how_many_methods_they_have(self):
@@ -88,8 +92,12 @@ class TestOneMethod:
         text, entry = explained(kind, name), find_entry(KINDS[kind], name)
         assert max(map(len, text.splitlines())) <= 80 and text.isascii()
         flat = " ".join(text.split())
-        assert all(part in flat for part in (entry.summary, *entry.explanation, *entry.papers))
+        assert all(part in flat for part in (entry.summary, *entry.explanation))
+        assert all(f"{cited}: {paper.title}" in flat and paper.link in text for cited, paper in entry.papers)
+        assert all(f"\n  {line}" in text for line in entry.description.formula)
+        assert entry.when in flat
         assert all(f"{option.name} {option.values}" in flat for option in entry.options)
+        assert all(conflict.reason in flat for conflict in entry.conflicts)
 
     @pytest.mark.parametrize(("kind", "name"), EVERY_METHOD)
     def test_is_chosen_by_what_the_catalogue_says(self, kind, name):
@@ -98,10 +106,13 @@ class TestOneMethod:
         said = [parse_assignment(word) for word in shlex.split(ways["set"]) if word != "--set"]
         document = parse_yaml(ways["yaml"], source="test", error=ValueError).value
         from_file = [Setting((key,), value, "test") for key, value in document.items()]
-        chosen = [getattr(resolve(None, each)[0], entry.settings[0]) for each in (said, from_file)]
+        chosen = [resolve(None, each)[0] for each in (said, from_file)]
         assert chosen[0] == chosen[1]
-        names = [each["name"] for each in chosen[0]] if kind == "augment" else [chosen[0]["name"]]
-        assert name in names
+        if kind == "aid":
+            assert chosen[0] != resolve(None)[0] or name in ("mixing_until", "warmup")  # on by default
+        else:
+            choice = getattr(chosen[0], entry.settings[0])
+            assert name in ([each["name"] for each in choice] if kind == "augment" else [choice["name"]])
         assert list(ways_to_say(entry, FLAGS)) == (
             ["flags", "set", "yaml"]
             if kind in ("loss", "class_weights", "sampler", "mixing", "model")
@@ -109,35 +120,52 @@ class TestOneMethod:
         )
 
     def test_is_explained_whole(self):
-        assert imbalance("methods", "loss", "class_balanced_focal").stdout == dedent(
+        assert imbalance("methods", "aid", "max_norm").stdout == dedent(
             """\
-            loss class_balanced_focal
+            aid max_norm
 
-            Sigmoid focal loss of each class against the rest, weighted by effective numbers
-            (Cui et al., 2019).
+            No row of the classifier longer than that, after every step: MaxNorm (Alshammari
+            et al., 2022).
 
-            Made for long tails of many classes.
+            Formula
+              row = row min(1, max_norm / |row|)
 
-            The weights are scaled as class_weights are: the average example of the stream
-            weighs 1, where the paper's weights sum to the number of classes. class_weights
-            multiply them, so leave those at none.
+            When to use it
+              With several uneven classes, whose rows otherwise grow the longer the more
+              images a class has. Of two classes the rows are nearly equally long anyway.
+
+            null is off. refit max_norm does the same to a classifier on finished features.
 
             Options
-              beta   number at least 0 and below 1  default 0.9999
-              gamma  number 0 to 100                default 1
+              max_norm  number above 0 or null  default null
 
             Say it to imbalance train
-              --loss class_balanced_focal --set loss.beta=0.9999
-              --set loss=class_balanced_focal --set loss.beta=0.9999
+              --set max_norm=1
             or in its configuration file
-              loss: {name: class_balanced_focal, beta: 0.9999}
+              max_norm: 1
 
-            From Cui et al., 2019.
+            Papers
+              Alshammari et al., 2022: Long-Tailed Recognition via Weight Balancing,
+                https://arxiv.org/abs/2203.14197
 
-            Not with class_weights inverse, sqrt, power or effective_number: the loss weighs
-            the classes itself: that corrects twice.
+            What it does not go together with
+              Refused with model.classifier cosine: in a cosine classifier the length of a
+                row changes nothing.
             """
         )
+
+    def test_a_formula_is_shown_line_by_line_with_what_its_letters_mean(self):
+        text = imbalance("methods", "class_weights", "power").stdout
+        assert "Formula\n  r_j = N_j^-exponent\n  w_j = r_j sum_k n_k / sum_k n_k r_k\n\n  j: any class; n_j: " in text
+        value = value_of("class_weights", "power")
+        assert value["formula"] == ["r_j = N_j^-exponent", "w_j = r_j sum_k n_k / sum_k n_k r_k"]
+        assert list(value["symbols"]) == ["j", "n_j", "N_j", "w_j"]
+        assert value_of("schedule", "cosine")["symbols"] == {}  # its pi is the number
+
+    def test_what_a_loss_needs_beside_it_is_said_with_it(self):
+        say = value_of("loss", "ldam")["say"]
+        assert "--set model.classifier=cosine" in say["flags"] and "--set model.classifier=cosine" in say["set"]
+        assert "model: {name: cnn, classifier: cosine}\n" in say["yaml"]
 
     def test_a_flag_is_used_where_there_is_one(self):
         assert value_of("loss", "focal")["say"]["flags"] == "--loss focal --gamma 2"
@@ -147,16 +175,50 @@ class TestOneMethod:
         assert "Raises" not in imbalance("methods", "loss", "focal").stdout
 
     def test_papers_come_from_the_docstring(self):
-        assert value_of("loss", "logit_adjustment")["papers"] == ["Menon et al., 2021", "Ren et al., 2020"]
+        papers = value_of("loss", "logit_adjustment")["papers"]
+        assert [paper["cited"] for paper in papers] == ["Menon et al., 2021", "Ren et al., 2020"]
+        assert papers[0] | {"cited": ""} == {
+            "cited": "",
+            "title": "Long-Tail Learning via Logit Adjustment",
+            "link": "https://arxiv.org/abs/2007.07314",
+        }
 
     def test_conflicts_are_told_from_both_sides(self):
         told = value_of("class_weights", "inverse")["conflicts"]
         assert any(conflict["setting"] == "loss" and "logit_adjustment" in conflict["values"] for conflict in told)
         (told,) = value_of("loss", "ldam")["conflicts"]
-        assert (told["setting"], told["values"]) == ("model.classifier", ["linear"])
+        assert (told["setting"], told["values"], told["refused"]) == ("model.classifier", ["linear"], False)
+        assert any(
+            (told["own"], told["setting"], told["values"]) == ("with classifier linear", "loss", ["ldam"])
+            for told in value_of("model", "cnn")["conflicts"]
+        )
+
+    def test_what_is_refused_is_told_as_that(self):
+        (told,) = [
+            each for each in value_of("refit", "tau_normalisation")["conflicts"] if each["setting"] == "resample"
+        ]
+        assert told["refused"] and told["values"] == ["any but none"]
+        assert (
+            "Refused with resample any but none: tau_norm" in imbalance("methods", "refit", "tau_normalisation").stdout
+        )
+        text = " ".join(imbalance("methods", "model", "cnn").stdout.split())
+        assert "With classifier cosine, refused with refit lws: lws learns" in text
+        assert "Refused with batch_size 1: batch norm" in text
+
+    def test_what_is_decided_for_the_whole_run_is_told_as_refused_in_a_stage(self):
+        told = "Refused in a stage: it is decided once for the whole run."
+        for words in (["refit", "crt"], ["model", "cnn"], ["aid", "ema"], ["aid", "dropout"]):
+            assert told in imbalance("methods", *words).stdout
+        assert told not in imbalance("methods", "aid", "max_norm").stdout
+
+    def test_cmo_is_not_offered_as_a_second_view(self):
+        text = imbalance("methods", "mixing", "cmo").stdout
+        assert "can be chosen for" not in text and "Refused as second_view: it draws partners of its own" in text
+        assert value_of("mixing", "cmo")["settings"] == ["mixing"]
 
     def test_a_rising_schedule_is_not_offered_for_the_learning_rate(self):
         assert value_of("schedule", "rising")["settings"] == ["class_weights_schedule", "sampler_schedule"]
+        assert "Refused as learning_rate_schedule: it rises" in imbalance("methods", "schedule", "rising").stdout
         assert value_of("schedule", "cosine")["settings"][0] == "learning_rate_schedule"
 
     def test_a_schedule_is_drawn(self):
@@ -220,23 +282,108 @@ class TestCounts:
         told = effect("class_weights", "costs", "--set", "class_weights.costs=[1,10]", "--counts", 50, 5)
         assert told["share of the loss"] == pytest.approx([0.5, 0.5])
 
+    def test_uninformative_logits_are_free_of_the_noise_of_the_search(self):
+        told = effect("loss", "logit_adjustment", "--counts", 5000, 50)
+        assert told["uninformative logit"] == [0, 0]
+
+    def test_mixing_tells_whose_labels_the_loss_sees(self):
+        told = effect("mixing", "cmo", "--counts", 5000, 50, "--set", "mixing.probability=1")
+        assert told["drawn as partner"] == pytest.approx([2525, 2525])
+        # E[(s - s^2/4)^2] for s^2 uniform: 1/2 - 1/2 * 2/5 + 1/16 * 1/3 of an image is its partner's
+        pasted = 1 / 2 - 1 / 5 + 1 / 48
+        assert told["share of the labels"][1] == pytest.approx((1 - pasted) * 50 / 5050 + pasted / 2)
+        told = effect("mixing", "mixup", "--counts", 5000, 50)
+        assert told["share of the labels"] == pytest.approx(told["share of the images"])
+        assert "drawn as partner" not in told
+        assert effect("mixing", "remix", "--counts", 5000, 50)["share of the labels"][1] > 50 / 5050
+
+    def test_resampling_tells_the_class_counts_that_it_aims_at(self):
+        told = effect("resample", "smote", "--counts", 400, 40, 100, "--set", "resample.ratio=0.5")
+        assert told["new"] == [0, 160, 100] and told["then"] == [400, 200, 200]
+        told = effect("resample", "near_miss", "--counts", 400, 40, 100, "--set", "resample.ratio=0.5")
+        assert told["then"] == [80, 40, 80] and "new" not in told
+        assert "needs more than 5 images of a class" in complaint("methods", "resample", "smote", "--counts", 50, 4)
+        assert "depends on images and network" in imbalance("methods", "tomek_links", "--counts", 50, 4).stdout
+
+    def test_training_aids_tell_what_follows_from_the_counts(self):
+        told = effect("aid", "augment_rarer", "--counts", 5000, 50, "--set", "augment_rarer=1")
+        assert told["share changed"] == pytest.approx([0.01, 1])
+        told = effect("aid", "bias_from_prior", "--counts", 5000, 50)
+        assert told["bias"][0] - told["bias"][1] == pytest.approx(math.log(100), abs=1e-4)
+
     @pytest.mark.parametrize(("kind", "name"), [each for each in EVERY_METHOD if each != ("class_weights", "costs")])
     def test_every_method_has_something_to_say_of_them(self, kind, name):
-        counts = [500, 5]
+        counts = [500, 6]
         found = effect_of(kind, default_choice(kind, name), counts)
         text = explained(kind, name, {f"class {number}": count for number, count in enumerate(counts)}, found)
         assert max(map(len, text.splitlines())) <= 80
         assert all(math.isfinite(value) for values in found.columns.values() for value in values)
-        table = kind in ("loss", "class_weights", "sampler")
-        assert ("class    images" in text) == table
-        assert table or "class counts" in " ".join(text.split())
+        assert ("class    images" in text) == bool(found.columns)
+        assert kind not in ("loss", "class_weights", "sampler") or found.columns
+        assert found.columns or "class counts" in " ".join(text.split())
+
+
+class TestOtherNames:
+    def test_a_name_that_others_use_shows_the_method_and_says_so(self):
+        lines = imbalance("methods", "loss", "balanced_softmax").stdout.splitlines()
+        assert lines[0] == "balanced_softmax is known here as logit_adjustment (tau = 1)."
+        assert lines[2] == "loss logit_adjustment"
+        assert imbalance("methods", "loss", "Balanced-Softmax").stdout.splitlines()[2] == "loss logit_adjustment"
+        assert value_of("mixing", "mamix")["name"] == "margin_mixup"
+        assert value_of("mixing", "mamix")["asked"].startswith("mamix is known here as margin_mixup")
+
+    def test_train_names_the_method_but_does_not_take_the_name(self):
+        told = complaint("train", "--loss", "balanced_softmax")
+        assert told == "--loss: unknown loss 'balanced_softmax'; known here as logit_adjustment (tau = 1)"
+
+    @pytest.mark.parametrize(
+        ("said", "name", "option", "value"),
+        [("recall>=0.95", "recall_at_least", "recall", 0.95), ("fpr<=0.2", "fpr_at_most", "fpr", 0.2)]
+        + [("f2", "f_beta", "beta", 2.0)],
+    )
+    def test_the_short_form_of_a_criterion_shows_what_it_is_short_for(self, said, name, option, value):
+        shown = value_of("threshold_by", said)
+        assert shown["name"] == name and shown["say"]["yaml"] == f"threshold_by: {{name: {name}, {option}: {value:g}}}"
+        text = imbalance("methods", said).stdout
+        assert text.splitlines()[0] == f"{said} is short for {name} with {option} {value:g}."
+
+    def test_a_name_alone_is_enough_where_one_kind_has_it(self):
+        assert imbalance("methods", "ema").stdout == imbalance("methods", "aid", "ema").stdout
+        text = imbalance("methods", "focal", "--counts", 5000, 50, "--set", "loss.gamma=5").stdout
+        assert text == imbalance("methods", "loss", "focal", "--counts", 5000, 50, "--set", "loss.gamma=5").stdout
+
+    def test_a_name_of_several_kinds_is_told_with_them(self):
+        told = complaint("methods", "max_norm")
+        assert told == (
+            "max_norm is a method of more than one kind; say which: "
+            "imbalance methods refit max_norm, imbalance methods aid max_norm"
+        )
+
+
+class TestTrainingAids:
+    def test_type_limits_and_default_are_those_of_the_experiment(self):
+        options = value_of("aid", "sam_radius")["options"]
+        assert options["sam_radius"] == {"values": "number 0 to 10", "default": 0.0}
+        assert options["sam_classes"] == {"values": "all or rare", "default": "all"}
+        assert value_of("aid", "early_stopping")["options"]["early_stopping"]["values"] == (
+            "whole number at least 1 or null"
+        )
+        assert value_of("aid", "dropout")["options"]["model.dropout"]["default"] == 0.0
+        assert value_of("aid", "second_view")["options"]["second_view"]["values"] == "a method of mixing"
+
+    def test_options_of_several_methods_name_these(self):
+        told = "loss.label_smoothing is an option of loss cross_entropy, "
+        assert told in imbalance("methods", "aid", "label_smoothing").stdout
+
+    def test_a_second_setting_shows_its_aid(self):
+        assert value_of("aid", "sam_classes")["name"] == "sam_radius"
 
 
 class TestMistakes:
     @pytest.mark.parametrize(
         ("args", "told"),
         [
-            (["los"], "unknown kind of method 'los'; did you mean 'loss'?"),
+            (["lss"], "unknown kind of method 'lss'; did you mean 'loss'?"),
             (["loss", "focall"], "unknown loss 'focall'; did you mean 'focal'?"),
             (["loss", "--counts", 5, 5], "--counts and --set are about one method"),
             (["loss", "focal", "--counts", 5], "--counts: give the images of two classes or more"),
@@ -245,14 +392,25 @@ class TestMistakes:
             (["loss", "focal", "--counts", "a=1", "a=2"], "--counts: class 'a' is given twice"),
             (["loss", "focal", "--set", "loss.gamma=500"], "loss.gamma must be at most 100; got 500"),
             (["loss", "focal", "--set", "sampler.q=1"], "--set sampler.q: give an option of focal, as in loss.OPTION"),
-            (["class_weights", "costs", "--counts", 5, 5], "class_weights.costs must be given"),
+            (
+                ["class_weights", "costs", "--counts", 5, 5],
+                "must be given: one cost per class, as in --set class_weights.costs=[1,20]",
+            ),
+            (["focall"], "unknown kind of method 'focall'; did you mean 'focal'?"),
+            (["xyzzy"], "unknown kind of method 'xyzzy'; known: model, loss, "),
+            (["mine.py:my_loss"], "mine.py:my_loss: say its kind too, as in imbalance methods loss mine.py:my_loss"),
+            (["loss", "softmax_balanced"], "unknown loss 'softmax_balanced'"),
+            (["aid", "emma"], "unknown aid 'emma'; did you mean 'ema'?"),
+            (["aid", "ema", "--set", "ema=2"], "ema must be less than 1; got 2"),
+            (["aid", "sam_radius", "--set", "ema=0.9"], "--set ema: give sam_radius or sam_classes"),
+            (["threshold_by", "auc"], "threshold_by: auc looks at the order of the images alone"),
         ],
     )
     def test_are_one_line(self, args, told):
         assert told in complaint("methods", *args)
 
 
-@pytest.mark.parametrize("args", [[], ["loss"], ["loss", "focal"], ["schedule", "cosine"]])
+@pytest.mark.parametrize("args", [[], ["loss"], ["loss", "focal"], ["schedule", "cosine"], ["aid"], ["ema"]])
 def test_the_lists_need_no_torch(args: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv[0] = 'imbalance'\nfrom imbalance_cli.cli import main\ntry: main()\n"

@@ -24,6 +24,19 @@ def decided(*pairs: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array(rows).T)
 
 
+@given(st.integers(1, 40), st.data())
+def test_accuracy_and_balanced_accuracy_of_equally_many_are_one_number(images, data):
+    """To the last bit, so that it is not written as 74.3 in one place and as 74.4 in another."""
+    found = data.draw(st.lists(st.integers(0, images), min_size=2, max_size=5))
+    rows = [
+        (label, label if n < hits else (label + 1) % len(found))
+        for label, hits in enumerate(found)
+        for n in range(images)
+    ]
+    scores = decision_scores(*np.array(rows).T, len(found))
+    assert scores["balanced_accuracy"] == scores["accuracy"]
+
+
 # 100 of class 0, 90 of them found; 10 of class 1, 4 of them found.
 LABELS, PREDICTIONS = decided((0, 0, 90), (0, 1, 10), (1, 0, 6), (1, 1, 4))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from imbalance_cli.config import Setting, resolve
 from imbalance_cli.methods.losses import LOSSES
-from imbalance_cli.methods.mixing import MIXING
+from imbalance_cli.methods.mixing import MIXING, label_shares
 from imbalance_cli.objectives import Objective
 from imbalance_cli.stages import stages
 from imbalance_cli.streams import Batch, View
@@ -32,7 +32,7 @@ def mixed(name: str, size: int = 200, seed: int = 0, counts: Tensor = COUNTS, **
     return MIXING.bind({"name": name, **options})(*batch_of(size), counts, np.random.default_rng(seed))
 
 
-def label_shares(name: str, shares: list[float], label: int, partner: int, **options) -> list[float]:
+def kept_shares(name: str, shares: list[float], label: int, partner: int, **options) -> list[float]:
     """What is left of the `shares` that images of class `label` have of the mixed images."""
 
     class Fixed:
@@ -183,21 +183,21 @@ class TestRemix:
         ],
     )
     def test_by_hand(self, label, partner, expected):
-        shares = label_shares("remix", [0, 0.3, 0.5, 0.7, 1], label, partner)
+        shares = kept_shares("remix", [0, 0.3, 0.5, 0.7, 1], label, partner)
         assert shares == pytest.approx(expected)
 
     def test_leaves_classes_alike_that_are_not_kappa_times_as_common(self):
         shares = [0.1, 0.9]
-        assert label_shares("remix", shares, COMMON, MIDDLE, kappa=10.1) == pytest.approx(shares)
-        assert label_shares("remix", shares, COMMON, MIDDLE, kappa=10.0) == pytest.approx([0, 0.9])
+        assert kept_shares("remix", shares, COMMON, MIDDLE, kappa=10.1) == pytest.approx(shares)
+        assert kept_shares("remix", shares, COMMON, MIDDLE, kappa=10.0) == pytest.approx([0, 0.9])
 
     def test_tau_0_is_mixup(self):
         for ours, theirs in zip(mixed("remix", tau=0.0), mixed("mixup"), strict=True):
             assert torch.equal(ours, theirs)
 
     def test_tau_1_is_the_rarer_label_alone(self):
-        assert label_shares("remix", [0.01, 0.5, 0.99], COMMON, RARE, tau=1.0) == [0, 0, 0]
-        assert label_shares("remix", [0.01, 0.5, 0.99], RARE, COMMON, tau=1.0) == [1, 1, 1]
+        assert kept_shares("remix", [0.01, 0.5, 0.99], COMMON, RARE, tau=1.0) == [0, 0, 0]
+        assert kept_shares("remix", [0.01, 0.5, 0.99], RARE, COMMON, tau=1.0) == [1, 1, 1]
 
 
 class TestMarginMixup:
@@ -206,15 +206,15 @@ class TestMarginMixup:
         wider = 100**0.25
         even = 1 / (1 + wider)
         shares = [0, even / 2, even, (1 + even) / 2, 1]
-        assert label_shares("margin_mixup", shares, RARE, COMMON) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+        assert kept_shares("margin_mixup", shares, RARE, COMMON) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
         mirrored = [1 - share for share in shares]
-        assert label_shares("margin_mixup", mirrored, COMMON, RARE) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+        assert kept_shares("margin_mixup", mirrored, COMMON, RARE) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
 
     def test_never_counts_a_rare_class_less_than_mixup_does(self):
         shares = np.linspace(0, 1, 101).tolist()
         assert all(
             ours >= share - 1e-6
-            for ours, share in zip(label_shares("margin_mixup", shares, RARE, COMMON), shares, strict=True)
+            for ours, share in zip(kept_shares("margin_mixup", shares, RARE, COMMON), shares, strict=True)
         )
 
     def test_omega_0_is_mixup(self):
@@ -247,8 +247,8 @@ class TestLossesOfMixedImages:
         as_it_is = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
 
         def found(logits: Tensor, labels: Tensor, partner_labels: Tensor, share: Tensor | None) -> tuple[Tensor, ...]:
-            inputs = logits.clone().requires_grad_()
-            values = objective.losses(as_it_is, Batch((View(inputs, share),), labels, partner_labels))
+            inputs, batch = logits.clone().requires_grad_(), Batch((), labels, torch.arange(12), partner_labels)
+            values = objective.losses(as_it_is, batch._replace(views=(View(inputs, share),)))
             return values.detach(), torch.autograd.grad(values.sum(), inputs)[0]
 
         return found
@@ -281,3 +281,60 @@ def logits_of_mixed_images() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels, partners = torch.randint(3, (2, 12), generator=generator)
     return torch.randn(12, 3, generator=generator), labels, partners, torch.rand(12, generator=generator)
+
+
+DRAWS = torch.tensor([5000.0, 50.0, 600.0, 0.0], dtype=torch.float64)
+SHIFTING = [
+    {"name": "remix", "alpha": 1.0, "kappa": 3.0, "tau": 0.5},
+    {"name": "remix", "alpha": 0.2, "kappa": 10.0, "tau": 0.9},
+    {"name": "margin_mixup", "alpha": 1.0, "omega": 0.25},
+    {"name": "margin_mixup", "alpha": 0.2, "omega": 1.0},
+    {"name": "margin_mixup", "alpha": 20.0, "omega": 0.5},
+]
+shifting = pytest.mark.parametrize("choice", SHIFTING, ids=lambda choice: "-".join(map(str, choice.values())))
+pasting = [{"name": name, "alpha": 1.0, "probability": 0.5} for name in ("cutmix", "cmo")]
+
+
+class TestLabelShares:
+    @pytest.mark.parametrize("partner_draws", [None, torch.tensor([10.0, 30.0, 20.0, 0.0], dtype=torch.float64)])
+    @pytest.mark.parametrize("choice", [*SHIFTING, {"name": "mixup", "alpha": 1.0}], ids=str)
+    def test_are_what_many_mixed_images_show(self, choice, partner_draws):
+        size, random = 100_000, np.random.default_rng(0)
+        streams = (DRAWS, DRAWS if partner_draws is None else partner_draws)
+        labels, partner_labels = (torch.from_numpy(random.choice(4, size, p=each / each.sum())) for each in streams)
+        images = torch.zeros(size, 1, 1, 1)
+        _, share = MIXING.bind(choice)(images, labels, images, partner_labels, DRAWS, random)
+        shown = torch.zeros(4).index_add_(0, labels, share).index_add_(0, partner_labels, 1 - share) / size
+        expected = label_shares(choice, DRAWS, partner_draws)
+        assert expected.sum().item() == pytest.approx(DRAWS.sum().item(), rel=1e-12)
+        assert (expected / expected.sum()).tolist() == pytest.approx(shown.tolist(), abs=0.004)  # 3 deviations
+        rare = expected[1] / expected.sum()
+        assert rare.item() == pytest.approx(shown[1].item(), rel=0.1)
+
+    def test_by_hand(self):
+        # Beside each other, evenly drawn shares: of the common label those from 1/2 on are kept, on average 3/8.
+        common, rare = label_shares(SHIFTING[0], torch.tensor([900.0, 100.0], dtype=torch.float64)).tolist()
+        assert (common, rare) == pytest.approx((900 - 0.25 * 90, 100 + 0.25 * 90))
+
+    @shifting
+    def test_of_equal_counts_are_the_counts(self, choice):
+        even = torch.full((4,), 70.0, dtype=torch.float64)
+        assert label_shares(choice, even).tolist() == pytest.approx([70] * 4)
+
+    @shifting
+    def test_shift_towards_the_rarer_class(self, choice):
+        common, rare, middle, empty = (label_shares(choice, DRAWS) - DRAWS).tolist()
+        assert common < 0 < rare and empty == 0
+
+    def test_of_methods_that_favour_none_are_the_draws_to_the_bit(self):
+        for choice in ({"name": "none"}, {"name": "mixup", "alpha": 0.3}, *pasting, {"name": "mine.py:own", "k": 3}):
+            assert torch.equal(label_shares(choice, DRAWS), DRAWS)
+
+    @pytest.mark.parametrize("alpha", [1e-3, 100.0])
+    def test_are_right_at_the_limits(self, alpha):
+        counts = torch.tensor([1e9, 1.0], dtype=torch.float64)
+        for choice in (
+            {"name": "remix", "alpha": alpha, "kappa": 3.0, "tau": 1.0},
+            {"name": "margin_mixup", "alpha": alpha, "omega": 1.0},
+        ):
+            assert 1 <= label_shares(choice, counts)[1] <= 2 + 1e-6  # at most all of the labels that it is mixed with

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_data import plain_colours
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.methods.losses import LOSSES
@@ -10,6 +11,7 @@ from imbalance_cli.methods.mixing import MIXING
 from imbalance_cli.methods.samplers import SAMPLERS
 from imbalance_cli.objectives import Objective
 from imbalance_cli.stages import stages
+from imbalance_cli.streams import epoch_stream
 
 COUNTS = torch.tensor([50, 500, 5000])
 LOGITS = torch.tensor([[0.5, -1.0, 0.2], [0.3, 1.1, -0.4], [-0.2, 0.1, 0.9]])
@@ -67,6 +69,33 @@ def test_the_loss_is_told_of_the_labels_that_all_views_show(first, second):
         _, share = MIXING.bind(view)(images, labels, images, partner_labels, counts, generator)
         shown.index_add_(0, labels, share).index_add_(0, partner_labels, 1 - share)
     assert stage.seen(0).tolist() == pytest.approx((shown / 40).tolist(), rel=0.05)
+
+
+@pytest.mark.parametrize("second", ["none", "remix"])
+@pytest.mark.parametrize("first", ["remix", {"name": "margin_mixup", "omega": 1.0}, "cmo"])
+@pytest.mark.parametrize("sampler", ["instance", "square_root"])
+def test_the_loss_is_told_of_the_labels_that_a_long_stream_shows(first, second, sampler):
+    settings = {"mixing": first, "second_view": second, "sampler": sampler, "augment": [], "batch_size": 200}
+    images = plain_colours(900, 20, 80)
+    (stage,) = stages(Experiment(**settings, epochs=100), images.counts())
+    shown, device = torch.zeros(3), torch.device("cpu")
+    for epoch in range(60):
+        for batch in epoch_stream(stage, epoch, images, lambda pixels: pixels.float(), device=device, start=0):
+            for view in batch.views:
+                shown.index_add_(0, batch.labels, view.share)
+                shown.index_add_(0, batch.partner_labels, 1 - view.share)
+    expected = stage.seen(0)
+    assert expected[1] > stage.draws(0)[1] * 1.05
+    assert (expected / expected.sum()).tolist() == pytest.approx((shown / shown.sum()).tolist(), rel=0.04)
+
+
+@pytest.mark.parametrize("mixing", ["remix", "margin_mixup", "cmo"])
+def test_a_loss_that_allows_for_the_prior_allows_for_the_mixing_exactly_once(mixing):
+    (stage,) = stages(Experiment(loss="logit_adjustment", mixing=mixing), COUNTS)
+    assert stage.mixes(0) and stage.uninformative_logits(0) == pytest.approx([0, 0, 0], abs=1e-3)
+    (plain,) = stages(Experiment(mixing=mixing), COUNTS)
+    shown = plain.seen(0).log().numpy()
+    assert plain.uninformative_logits(0) == pytest.approx(shown - shown.mean(), abs=1e-3)
 
 
 @pytest.mark.parametrize("loss", [method.name for method in LOSSES])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length, epoch_order
-from imbalance_cli.methods.samplers import SAMPLERS, class_draws, rarest
+from imbalance_cli.methods.samplers import SAMPLERS, class_draws
 from imbalance_cli.randomness import keyed_generator
 
 
@@ -127,14 +127,15 @@ class TestRandomness:
             assert labels[orders[:, place]].float().mean().item() == pytest.approx(0.5, abs=0.064)
 
 
-class TestRarestInEveryBatch:
-    def rare_in_batches(self, labels: Tensor, order: Tensor, bounds) -> list[int]:
-        rare = rarest(torch.bincount(labels))
-        return [int((labels[order[first:last]] == rare).sum()) for first, last in bounds]
+class TestEveryClassInEveryBatch:
+    def in_batches(self, labels: Tensor, order: Tensor, bounds) -> Tensor:
+        """How many images of each class are in each batch: [batches, classes]."""
+        classes = int(labels.max()) + 1
+        return torch.stack([torch.bincount(labels[order[first:last]], minlength=classes) for first, last in bounds])
 
     @given(
-        counts=st.lists(st.integers(0, 200), min_size=2, max_size=5).filter(lambda counts: sum(counts) > 20),
-        batch_size=st.integers(5, 40),
+        counts=st.lists(st.integers(0, 200), min_size=2, max_size=5).filter(lambda counts: sum(counts) > 60),
+        batch_size=st.integers(30, 60),
         per_batch=st.integers(1, 3),
         seed=st.integers(0, 100),
     )
@@ -145,31 +146,35 @@ class TestRarestInEveryBatch:
         draws = class_draws({"name": "at_least", "per_batch": per_batch}, torch.tensor(counts), len(bounds))
         assert batch_bounds(epoch_length(draws), batch_size) == bounds
         order = order_of(labels, draws, seed, at_least=per_batch, bounds=bounds)
-        assert min(self.rare_in_batches(labels, order, bounds)) >= per_batch
+        found = self.in_batches(labels, order, bounds)
+        assert found.sum(1).tolist() == [last - first for first, last in bounds]
+        assert found[:, torch.bincount(labels) > 0].min() >= per_batch
         drawn = torch.bincount(labels[order], minlength=len(counts))
         assert drawn.tolist() == pytest.approx(draws.tolist(), abs=1 + 1e-9)
 
     def test_the_images_are_those_of_the_epoch_without_the_promise(self):
         labels = labels_of([60, 30, 10])
-        draws, bounds = [40.0, 20.0, 40.0], batch_bounds(100, 5)
+        draws, bounds = [40.0, 20.0, 40.0], batch_bounds(100, 10)
         order = order_of(labels, draws, at_least=2, bounds=bounds)
         assert torch.equal(order.sort().values, order_of(labels, draws).sort().values)
-        assert self.rare_in_batches(labels, order, bounds) == [2] * 20
+        found = self.in_batches(labels, order, bounds)
+        assert found.min() >= 2 and found[:, 1].tolist() == [2] * 10
 
     def test_what_is_not_promised_falls_at_random(self):
         labels = labels_of([100, 60])
         bounds = batch_bounds(160, 16)
         order = order_of(labels, [100, 60], at_least=2, bounds=bounds)
-        found = self.rare_in_batches(labels, order, bounds)
+        found = self.in_batches(labels, order, bounds)[:, 1].tolist()
         assert min(found) >= 2 and sum(found) == 60 and len(set(found)) > 2
 
     def test_too_few_for_the_promise_are_shared_out(self):
         """As while a sampler's strength still rises."""
-        labels = labels_of([93, 7])
+        labels = labels_of([90, 7, 3])
         bounds = batch_bounds(100, 10)
-        order = order_of(labels, [93, 7], at_least=2, bounds=bounds)
-        assert sorted(self.rare_in_batches(labels, order, bounds)) == [0] * 3 + [1] * 7
+        found = self.in_batches(labels, order_of(labels, [90, 7, 3], at_least=2, bounds=bounds), bounds)
+        assert sorted(found[:, 1].tolist()) == [0] * 3 + [1] * 7
+        assert sorted(found[:, 2].tolist()) == [0] * 7 + [1] * 3
 
-    def test_none_drawn_of_the_rarest(self):
+    def test_a_class_that_is_not_drawn(self):
         labels = labels_of([9, 3])
         assert labels[order_of(labels, [9, 0], at_least=1, bounds=batch_bounds(9, 3))].tolist() == [0] * 9

@@ -17,6 +17,7 @@ from imbalance_cli.experiments import run_name
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.schedules import SCHEDULES
 from imbalance_cli.own_methods import load
+from imbalance_cli.studies.reading import Flags, read_study
 
 METHODS = '''
 """Mine."""
@@ -167,6 +168,42 @@ class TestChoosing:
         assert experiment.class_weights["by"] == 2.0
         assert experiment.in_stages()[1].sampler["name"] == experiment.stages[0]["sampler"]["name"]
         assert experiment.stages[0]["sampler"]["sha256"] == experiment.loss["sha256"]
+
+    def test_a_file_tells_from_its_own_folder_and_a_flag_from_the_current_one(self, tmp_path, mine):
+        folder = tmp_path / "experiments"
+        folder.mkdir()
+        (folder / "own.py").write_text(METHODS)
+        (folder / "c.yaml").write_text(
+            "loss: {name: own.py:my_loss, strength: 3}\naugment: [crop, ./own.py:darker]\n"
+            "class_weights: ../mine.py:half\ndata: {dataset: own.py}\n"
+            "stages:\n- {epochs: 2, sampler: own.py:reversed_draws}\n"
+        )
+        experiment, sources = resolve(folder / "c.yaml", [Setting(("learning_rate_schedule",), "mine.py:falling", "x")])
+        assert experiment.loss["name"] == f"{folder / 'own.py'}:my_loss" and experiment.loss["strength"] == 3
+        assert experiment.augment[1]["name"] == f"{folder / 'own.py'}:darker"
+        assert experiment.class_weights["name"] == f"{mine}:half"
+        assert experiment.learning_rate_schedule["name"] == f"{mine}:falling"
+        assert experiment.in_stages()[1].sampler["name"] == f"{folder / 'own.py'}:reversed_draws"
+        assert experiment.data.dataset == "own.py" and sources["loss"] == f"{folder / 'c.yaml'}:1"
+
+    def test_so_does_that_of_a_study_and_each_of_its_recipes(self, tmp_path, mine):
+        for name in ("studies", "recipes"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "own.py").write_text(METHODS)
+        (tmp_path / "recipes" / "c.yaml").write_text("class_weights: own.py:half\n")
+        (tmp_path / "studies" / "s.yaml").write_text(
+            "base: {learning_rate_schedule: own.py:falling}\n"
+            "methods: {a: {loss: own.py:my_loss}, b: ../recipes/c.yaml}\n"
+            "vary: {sampler: [own.py:reversed_draws, instance]}\n"
+        )
+        study, _ = read_study(tmp_path / "studies" / "s.yaml", Flags(losses=["mine.py:my_loss"]))
+        found = {cell.method: cell.experiment for cell in study.cells()}
+        own, recipes_own = (tmp_path / name / "own.py" for name in ("studies", "recipes"))
+        assert found["a"].loss["name"] == f"{own}:my_loss"
+        assert found["a"].learning_rate_schedule["name"] == f"{own}:falling"
+        assert found["b + sampler own.py:reversed_draws"].sampler["name"] == f"{own}:reversed_draws"
+        assert found["b"].class_weights["name"] == f"{recipes_own}:half"
+        assert found["mine.py:my_loss"].loss["name"] == f"{mine}:my_loss"
 
     def test_changed_settings_keep_its_options(self):
         experiment = resolve(
@@ -556,9 +593,9 @@ def test_the_catalogue_explains_it() -> None:
     )
     assert value["say"]["flags"] == "--loss mine.py:my_loss --set loss.strength=1"
     assert value["options"]["strength"] == {"values": "number 0 to 10", "default": 1.0}
-    assert value["papers"] == ["Doe, 2024"] and value["effect"]["share of the gradient"] == pytest.approx(
-        {"0": 0.75, "1": 0.25}
-    )
+    assert [paper["cited"] for paper in value["papers"]] == ["Doe, 2024"] and value["effect"][
+        "share of the gradient"
+    ] == pytest.approx({"0": 0.75, "1": 0.25})
 
 
 def test_its_loss_curve_is_drawn() -> None:

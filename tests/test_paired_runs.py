@@ -13,7 +13,7 @@ from imbalance_cli import runs
 from imbalance_cli.errors import CheckpointError, DamageError, SettingError
 from imbalance_cli.predictions import as_csv
 from imbalance_cli.studies.paired_runs import compare_runs
-from imbalance_cli.studies.tables import paired_report
+from imbalance_cli.studies.paired_tables import paired_report
 
 NAMES = ("airplane", "automobile")
 LABELS = np.repeat([0, 1], [300, 100])
@@ -163,7 +163,7 @@ class TestOperatingPoint:
         assert compared["point"] == "prior"
         assert [row["minority_recall"] for row in compared["rows"]] == [1.0, 1.0]
         assert compared["warnings"] == [
-            "not at the threshold chosen on validation but with the prior corrected, for all runs, because b lacks "
+            "not at the threshold from validation but prior-corrected, for all runs, because b lacks "
             "that point: a threshold needs 10 validation images"
         ]
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import imbalance
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from imbalance_cli import drawing, plots
 from imbalance_cli.errors import SettingError, WriteError
+from imbalance_cli.pages import study_plots
+from imbalance_cli.studies.scores import POINTS
 
+VALIDATED = POINTS["validation"]
 STRANGE_NAMES = [
     "a very long class name that goes on and on and ends in alpha",
     "a very long class name that goes on and on and ends in beta",
@@ -63,14 +67,14 @@ def every_figure(class_names: list[str], images_per_class: list[int]) -> dict[st
     captions = [f"as {class_names[0]}\np = .99"] * 9
     points = {"argmax": 0.5, "prior": 0.02}
     return {
-        "confusion_matrix": plots.confusion_matrix(matrix, class_names),
+        "confusion_matrix": plots.confusion_matrix(matrix, class_names, VALIDATED),
         "roc_curve": plots.roc_curve(labels, logits, class_names, train_counts),
         "precision_recall": plots.precision_recall(labels, logits, class_names, train_counts),
         "threshold_sweep": plots.threshold_sweep(labels == 1, probabilities[:, 1], points, class_names[1]),
         "reliability": plots.reliability(probabilities.max(1), predictions == labels),
-        "recall_bars": plots.recall_bars(recalls, train_counts, class_names),
+        "recall_bars": plots.recall_bars(recalls, train_counts, class_names, VALIDATED),
         "learning_curves": plots.learning_curves(log, class_names),
-        "missed_images": plots.missed_images(np.concatenate(images)[:9], captions),
+        "missed_images": plots.missed_images(np.concatenate(images)[:9], captions, 1200, class_names[1], VALIDATED),
         "subset_preview": plots.subset_preview(images, class_names, train_counts),
     }
 
@@ -139,9 +143,44 @@ def test_of_many_classes_the_ten_rarest_have_curves_that_differ_in_grey_too() ->
 def test_threshold_sweep_marks_where_each_operating_point_lies() -> None:
     is_class = np.array([True, True, False, False, False])
     scores = np.array([0.9, 0.3, 0.3, 0.2, 0.1])
-    figure = plots.threshold_sweep(is_class, scores, {"argmax": 0.5, "prior": 0.25}, "rare")
+    figure = plots.threshold_sweep(is_class, scores, {"argmax": 0.5, "prior": 0.25, "0.95": 0.95}, "rare")
     assert says(figure, "argmax at 0.5: recall 50.0%, precision 100.0%, specificity 100.0%")
-    assert says(figure, "prior at 0.25: recall 100.0%, precision 66.7%, specificity 66.7%")
+    assert says(figure, "prior-corrected at 0.25: recall 100.0%, precision 66.7%, specificity 66.7%")
+    assert says(figure, "threshold 0.95: recall 0.0%, precision -, specificity 100.0%")
+
+
+def test_operating_points_at_one_place_do_not_hide_each_other() -> None:
+    points = dict.fromkeys(["argmax", "prior", "validation"], 0.5)
+    is_class, scores = np.array([True, False]), np.array([0.9, 0.1])
+    row = {"method": "focal", "points": points}
+    for figure in (
+        plots.threshold_sweep(is_class, scores, points, "rare"),
+        study_plots.operating_points([row], 2),
+    ):
+        drawn = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")]
+        sizes = [line.get_markersize() for line in drawn]
+        assert len(drawn) == 3 and sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3, "in each other"
+        assert all(line.get_markerfacecolor() == "white" and not line.get_clip_on() for line in drawn)
+        assert says(figure, "prior-corrected") and says(figure, "from validation")
+
+
+def test_evaluate_draws_the_decision_that_was_asked_for(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(drawing, "save_figure", lambda figure, path: drawn.update({path.stem: figure}))
+    imbalance("evaluate", finished_run, "--threshold", 0.3, "-o", tmp_path / "figures", "-q")
+    assert all(says(drawn[name], "at threshold 0.3") for name in ("confusion_matrix", "recall"))
+    assert any("missed, at threshold 0.3" in text.replace("\n", " ") for text in texts(drawn["missed"]))
+    assert says(drawn["threshold"], "threshold 0.3: recall") and says(drawn["threshold"], "prior-corrected at")
+
+
+def test_figures_of_a_decision_name_it() -> None:
+    matrix = np.array([[3, 1], [0, 4]])
+    assert says(plots.confusion_matrix(matrix, ["a", "b"]), "7 of 8 images right\nat argmax")
+    assert says(plots.confusion_matrix(matrix, ["a", "b"], "at threshold 0.3"), "right\nat threshold 0.3")
+    assert says(plots.recall_bars(np.array([0.5, 1]), [9, 1], ["a", "b"], VALIDATED), f"75.0%, {VALIDATED}")
+    assert says(plots.reliability(np.array([0.9]), np.array([True])), "the class predicted at argmax")
 
 
 def test_threshold_sweep_draws_what_deciding_by_the_threshold_gives() -> None:
@@ -185,8 +224,31 @@ def test_learning_curves_leave_out_what_the_log_does_not_hold() -> None:
     assert "a" in lines(figure) and "b" not in lines(figure)
 
 
-def test_no_missed_images_is_worth_saying() -> None:
-    assert says(plots.missed_images(np.zeros((0, 3, 8, 8), np.uint8), []), "No missed images")
+def missed(shown: int, total: int) -> Figure:
+    images = np.zeros((shown, 3, 8, 8), np.uint8)
+    return plots.missed_images(images, ["star/1\nloss 2"] * shown, total, "automobile", VALIDATED)
+
+
+def test_missed_images_are_counted_and_of_one_class_and_decision() -> None:
+    decided = "automobile: {} missed, at the threshold from validation"
+    for shown, total, words in (
+        (0, 0, decided.format("no images")),
+        (1, 1, decided.format("1 image")),
+        (8, 8, decided.format("8 images") + "; most confident mistake first"),
+        (8, 1200, decided.format("1,200 images") + "; the 8 most confident mistakes"),
+    ):
+        (title,) = [text for text in texts(missed(shown, total)) if "missed" in text]
+        assert title.replace("\n", " ") == words
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_the_title_above_a_few_missed_images_is_whole(shown: int) -> None:
+    figure = missed(shown, 1200)
+    with drawing.shared_look():
+        figure.draw_without_rendering()
+        box = figure.get_suptitle() and figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+        top = max(axes.get_window_extent().y1 for axes in figure.axes)
+    assert box.x1 <= figure.bbox.x1 and box.y0 >= top
 
 
 def test_preview_shows_the_images_of_each_class_in_its_row() -> None:

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imbalance_cli.evaluation import operating_points
+from imbalance_cli.methods.criteria import in_full
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import (
     TAUS,
@@ -304,3 +305,36 @@ def test_tau_and_threshold_are_chosen_on_ten_images_of_each_class_or_not_at_all(
     assert (points["prior"]["tau_chosen"] == "on validation") == enough
     assert enough or points["prior"]["tau"] == 1
     assert list(points) == ["argmax", "prior", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("said", "images", "reason"),
+    [
+        (
+            "recall>=0.95",
+            [500, 19],
+            "recall>=0.95 needs 20 validation images of the rarest class to mean less than all",
+        ),
+        ("recall>=0.95", [500, 20], None),
+        ("recall>=0.9", [20, 10], None),
+        ("recall>=0.97", [500, 33], "of the rarest class to mean less than all of them; there are 33"),
+        (
+            "recall>=1",
+            [500, 500],
+            "recall>=1 allows no mistake at all, which no number of validation images can promise",
+        ),
+        ("fpr<=0.01", [99, 10], "fpr<=0.01 needs 100 validation images of the other class to mean more than none"),
+        ("fpr<=0.01", [100, 10], None),
+        ("fpr<=0", [100, 10], "fpr<=0 allows no mistake at all"),
+        ("fpr<=0.01", [100, 9], "a threshold needs 10 validation images of every class; the smallest class has 9"),
+    ],
+)
+def test_a_promised_share_needs_images_enough_to_be_less_than_all(said, images, reason):
+    labels = np.repeat([0, 1], images)
+    logits = np.random.default_rng(0).normal(size=(len(labels), 2)) + 2 * np.eye(2)[labels]
+    points = operating_points(np.zeros(2), (logits, labels), in_full(said), 1)
+    if reason is None:
+        assert points["validation"]["offsets"] is not None
+    else:
+        assert points["validation"]["offsets"] is None and reason in points["validation"]["reason"]
+    assert (points["prior"]["tau_chosen"] == "on validation") == (min(images) >= 10)  # which promises no share

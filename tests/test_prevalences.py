@@ -163,7 +163,7 @@ class TestEvaluate:
     def test_the_terminal_shows_them_below_the_decisions(self, finished_run, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
         shown = imbalance("evaluate", finished_run, "-q", "--prior", "0.01").stdout
-        assert "Decision prior at other prevalences; the recalls stay as they are" in shown
+        assert "Other prevalences, prior-corrected; the recalls stay as they are" in shown
         assert "rare : common  precision" in shown
         assert "prior-corrected: for the class shares common 0.99, rare 0.01, at temperature" in shown
         assert max(len(line) for line in shown.splitlines() if "imbalance" not in line) <= 80

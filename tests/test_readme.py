@@ -12,12 +12,14 @@ from imbalance_cli.catalogue import KINDS
 from imbalance_cli.cli import app
 from imbalance_cli.config import resolve
 from imbalance_cli.errors import UserError
+from imbalance_cli.metrics import decision_scores
 from imbalance_cli.studies.reading import Flags, read_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 CONFIGS = sorted({*(ROOT / "configs").rglob("*.yaml")} - {*STUDIES})
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)  # the first is a file of methods
 COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^imbalance .*$", README, re.MULTILINE)]
 
 
@@ -30,7 +32,7 @@ def test_every_command_of_the_readme_runs(
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     shutil.copytree(image_folder, tmp_path / "photos")
     shutil.copytree(image_folder, tmp_path / "new_photos")
-    (own_methods,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    own_methods, *_ = PYTHON
     (tmp_path / "mylosses.py").write_text(own_methods)
     for run in re.findall(r"runs/[\w.-]+", command):
         shutil.copytree(finished_run, tmp_path / run)
@@ -76,6 +78,17 @@ def test_the_yaml_of_the_readme_resolves(tmp_path: Path) -> None:
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)):
         (tmp_path / f"{number}.yaml").write_text(text)
         resolve(tmp_path / f"{number}.yaml")
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in PYTHON[1:]:
+        exec(block, names)
+    assert len(names["order"]) == 505 and names["losses"].shape == (505,)
+    found, told = names["results"]["operating_points"]["prior"], (tmp_path / "runs/mine/config.yaml").read_text()
+    assert decision_scores(names["labels"], names["answers"], 2)["recalls"] == found["recalls"]
+    assert "gamma: 1.0" in told and len(PYTHON) == 4
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

@@ -1,6 +1,7 @@
 """A refit as part of a run, and the command that gives a finished run another classifier."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from small_data import complete, content, new_run, settings_for
 
 from imbalance_cli import checkpoints, experiments, refitting, runs
 from imbalance_cli.config import Experiment, Setting, parse_assignment, resolve
-from imbalance_cli.errors import CheckpointError, DivergedError, SettingError
+from imbalance_cli.errors import CheckpointError, DataError, DivergedError, SettingError
 from imbalance_cli.experiments import Run
 from imbalance_cli.methods.refits import NEEDS_LENGTHS, REFITS
 
@@ -110,17 +111,43 @@ class TestInARun:
         with pytest.raises(SettingError) as raised:
             run_with(image_folder, tmp_path / "run", refit=name, model__classifier="cosine")
         assert str(raised.value) == (
-            f"refit: {name} {NEEDS_LENGTHS[name]}; choose another (refit=crt, refit=nearest_mean, "
-            "refit=label_over_smoothing), or train with model.classifier=linear"
+            f"test: refit: {name} {NEEDS_LENGTHS[name]}; choose another (refit=crt, "
+            "refit=label_over_smoothing, refit=nearest_mean), or train with model.classifier=linear"
         )
 
     def test_a_refit_that_diverges_says_so_and_keeps_the_training(self, image_folder, tmp_path):
         refit = {"name": "crt", "epochs": 100, "learning_rate": 1000.0, "weight_decay": 1.0}
         run = run_with(image_folder, tmp_path / "run", refit=refit)
         train(run)
-        with pytest.raises(DivergedError, match=r"refit: crt found .*; try refit.learning_rate=100$"):
+        with pytest.raises(DivergedError) as raised:
             run.finish()
+        assert str(raised.value) == (
+            "refit: crt found weights that are no finite numbers; the training is saved, go on with: "
+            f"imbalance refit {run.folder} --method crt --set refit.learning_rate=100"
+        )
         assert checkpoints.load(run.folder).operating_points == {}
+
+    def test_a_resampling_that_finds_nothing_keeps_the_training_and_says_how_to_go_on(self, image_folder, tmp_path):
+        resample = {"name": "kmeans_smote", "clusters": 200}
+        run = run_with(image_folder, tmp_path / "a run", refit="lws", resample=resample)
+        train(run)
+        with pytest.raises(DataError, match="no cluster holds enough of a small class; ") as raised:
+            run.finish()
+        told, _, command = str(raised.value).partition("; the training is saved, go on with: imbalance ")
+        assert told.startswith("resample: kmeans_smote does not work on these features (common 96, rare 19): ")
+        assert complaint("evaluate", run.folder, exit_code=4).startswith("training has not finished, or the refit ")
+        assert complaint("train", "--resume", run.folder, exit_code=3) == str(raised.value)
+        imbalance(*shlex.split(command), "-q")
+        assert (tmp_path / "a run-lws-smote" / runs.RESULTS).exists()
+        imbalance("refit", run.folder, "--method", "none", "--resample", "none", "-o", tmp_path / "as trained", "-q")
+        assert (tmp_path / "as trained" / runs.RESULTS).exists()
+
+    def test_what_the_counts_say_is_refused_without_training_too(self, image_folder):
+        flags = ["--set", "refit=crt", "--set", "resample={name: smote, k_neighbours: 19}"]
+        assert complaint("train", "-d", image_folder, "--dry-run", *flags) == (
+            "resample.k_neighbours: smote needs more than 19 images of a class, but 'rare' has 19; "
+            "set resample.k_neighbours=18, or resample=random_over_sampling"
+        )
 
     def test_a_stage_has_no_refit_of_its_own(self):
         with pytest.raises(SettingError, match="refit: a stage goes on with the run's"):
@@ -217,6 +244,7 @@ class TestTheCommand:
         flags = ["--resample", "kmeans_smote", "--set", "resample.clusters=200"]
         told = complaint("refit", run, *flags, exit_code=3)
         assert told.startswith("resample: kmeans_smote does not work on these features (common 96, rare 19): ")
+        assert told.endswith("; try --method crt --resample smote")
         assert [entry.name for entry in run.parent.iterdir()] == ["mine"]
 
     @pytest.mark.parametrize("method", ["crt", "nearest_mean"])
@@ -245,7 +273,7 @@ class TestTheCommand:
     def test_a_method_that_does_not_fit_leaves_no_folder_of_one_that_does(self, cosine_run, tmp_path):
         shutil.copytree(cosine_run, tmp_path / "mine")
         told = complaint("refit", tmp_path / "mine", "--method", "crt", "lws")
-        assert told.startswith("refit: lws learns how long each row is to be, ")
+        assert told.startswith("--method: lws learns how long the weights of each class are to be, ")
         assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
 
     def test_of_a_cosine_classifier_resamples_by_angle(self, cosine_run, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from PIL import Image
 from small_data import complete, new_run, settings_for
 
 from imbalance_cli import plots, runs
+from imbalance_cli.metrics import decision_scores
 from imbalance_cli.pages.page import svg
 from imbalance_cli.pages.run import run_page
 from imbalance_cli.pages.run_scores import logit, probability, threshold_panel
@@ -175,7 +176,7 @@ class TestEveryKindOfRun:
     def test_without_a_threshold_from_validation_it_says_why(self, finished_run: Path) -> None:
         words = Outline(page_of(finished_run)).words
         assert "From validation is missing: a threshold needs 10 validation images of every class" in words
-        assert "Decided with the prior correction" in words
+        assert "Decided prior-corrected" in words
 
     def test_without_any_validation_images(self, image_folder: Path, tmp_path: Path) -> None:
         settings = settings_for(image_folder, image_folder / "cache", validation=0.0, epochs=1)
@@ -350,6 +351,18 @@ class TestTheThresholds:
         assert row["recall"] == 0.5 and row["precision"] == 0.5 and row["specificity"] == pytest.approx(2 / 3)
         assert row["balanced"] == pytest.approx((1 / 2 + 2 / 3) / 2)
         assert row["cost"] == 10 * 1 + 1 * 1
+
+    def test_the_balanced_accuracy_is_that_of_the_results_to_the_last_bit(self):
+        """Of 650 and 913 found of 1000 each the mean of the recalls is not 1563 / 2000 in floating point."""
+        labels = np.repeat([0, 1], 1000)
+        scores = np.concatenate(
+            [np.where(np.arange(1000) < 650, -1.0, 1.0), np.where(np.arange(1000) < 913, 1.0, -1.0)]
+        )
+        (row,) = [
+            row for row in threshold_panel(labels == 1, scores, {"argmax": 0.0}, ties_found=True)["rows"] if row["name"]
+        ]
+        exact = decision_scores(labels, (scores >= 0).astype(int), 2)
+        assert row["balanced"] == exact["balanced_accuracy"] == exact["accuracy"] == 1563 / 2000
 
     @pytest.mark.parametrize(("ties_found", "found"), [(True, 2), (False, 1)])
     def test_a_score_at_the_threshold_is_decided_as_the_run_does(self, ties_found: bool, found: int) -> None:

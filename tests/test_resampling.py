@@ -10,7 +10,7 @@ from command_line import complaint
 
 from imbalance_cli.config import Setting, resolve
 from imbalance_cli.errors import DataError, SettingError
-from imbalance_cli.methods.resampling import RESAMPLERS, require_neighbours, resample
+from imbalance_cli.methods.resampling import RESAMPLERS, require_enough, resample
 
 COUNTS = [120, 40, 12]
 NAMES = ("common", "some", "rare")
@@ -159,7 +159,7 @@ class TestCleaning:
 
 
 class TestWhatDoesNotFit:
-    @pytest.mark.parametrize("name", [*LIKE_SMOTE, "near_miss"])
+    @pytest.mark.parametrize("name", LIKE_SMOTE)
     def test_too_few_neighbours_names_the_class_its_images_and_a_cure(self, name):
         with pytest.raises(SettingError) as caught:
             resampled(name, *some_features([40, 20, 4]), k_neighbours=4)
@@ -169,27 +169,91 @@ class TestWhatDoesNotFit:
         )
 
     # but for kmeans_smote, whose clusters have to hold enough of the class, too
-    @pytest.mark.parametrize("name", [*(name for name in LIKE_SMOTE if name != "kmeans_smote"), "near_miss"])
+    @pytest.mark.parametrize("name", [name for name in LIKE_SMOTE if name != "kmeans_smote"])
     def test_the_cure_works(self, name):
         resampled(name, *some_features([40, 20, 4]), k_neighbours=3)
 
     def test_one_image_has_no_neighbour(self):
-        with pytest.raises(SettingError, match=r"'rare' has 1; resample=random_over_sampling$"):
+        with pytest.raises(SettingError, match=r"'rare' has 1; set resample=random_over_sampling$"):
             resampled("smote", *some_features([40, 20, 1]))
 
     def test_a_class_that_is_not_added_to_may_be_small(self):
         choice = {"name": "smote", "k_neighbours": 5, "ratio": 0.04}
-        require_neighbours(choice, [100, 4, 50], NAMES)
+        require_enough(choice, [100, 4, 50], NAMES)
         with pytest.raises(SettingError, match="'some' has 3"):
-            require_neighbours(choice, [100, 3, 50], NAMES)
+            require_enough(choice, [100, 3, 50], NAMES)
+
+    @pytest.mark.parametrize(
+        ("name", "counts", "options", "most", "reason"),
+        [
+            ("near_miss", [40, 20, 4], {}, 4, "near_miss looks at 5 images of the smallest class, but 'rare' has 4; "),
+            ("near_miss", [40, 20, 4], {"version": 3}, 4, "near_miss looks at 5 images of the smallest class, "),
+            ("condensed_nearest_neighbour", [40, 20, 4], {}, 5, "finds at most 5 neighbours here (common 40, some 20"),
+            ("one_sided_selection", [40, 20, 4], {}, 5, "finds at most 5 neighbours here (common 40, some 20, rare 4)"),
+            ("edited_nearest_neighbours", [8, 0, 4], {}, 11, "finds at most 11 neighbours here (common 8, rare 4); "),
+            ("repeated_edited_nearest_neighbours", [8, 0, 4], {}, 11, "finds at most 11 neighbours here"),
+            ("neighbourhood_cleaning_rule", [8, 0, 4], {}, 11, "finds at most 11 neighbours here (common 8, rare 4)"),
+            ("smote_enn", [8, 0, 4], {"k_neighbours": 2}, 15, "finds at most 15 neighbours here (common 8, rare 4)"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:The number of the samples to be selected")
+    def test_as_many_neighbours_as_there_are_do_and_one_more_is_refused(self, name, counts, options, most, reason):
+        option = "k_neighbours" if name == "near_miss" else "neighbours"
+        features, labels = some_features(counts, distance=9.0)
+        choice = {"name": name, **RESAMPLERS.get(name).schema.model_validate(options).model_dump()}
+        require_enough(choice | {option: most}, counts, NAMES)
+        RESAMPLERS.bind(choice | {option: most})(features.numpy(), labels.clamp(max=1).numpy(), 0)
+        with pytest.raises(ValueError, match="n_neighbors"):
+            RESAMPLERS.bind(choice | {option: most + 1})(features.numpy(), labels.numpy(), 0)
+        with pytest.raises(SettingError) as caught:
+            require_enough(choice | {option: most + 1}, counts, NAMES)
+        assert str(caught.value).startswith(f"resample.{option}: ") and reason in str(caught.value)
+        assert f"set resample.{option}={most}" in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["all_knn", "near_miss"])
+    def test_what_makes_do_with_fewer_is_not_refused(self, name):
+        options = {"neighbours": 1000} if name == "all_knn" else {"k_neighbours": 1000, "version": 2}
+        assert min(sizes(resampled(name, *some_features(), **options)[1])) > 0
+
+    @pytest.mark.parametrize("name", [name for name in RESAMPLERS.names() if name != "none"])
+    def test_a_single_class_has_no_balance(self, name):
+        with pytest.raises(SettingError, match=f"resample: {name} balances classes, but only one of them has images"):
+            resampled(name, *some_features([20, 0, 0]))
+
+    def test_a_forest_needs_a_class_of_five(self):
+        with pytest.raises(SettingError, match="needs 5 images of the largest class, which has 4; set resample=random"):
+            resampled("instance_hardness_threshold", *some_features([4, 4, 2]))
+        assert sizes(resampled("instance_hardness_threshold", *some_features([5, 2, 2]))[1])[1:] == [2, 2]
+
+    @pytest.mark.parametrize("name", ["borderline_smote", "svm_smote"])
+    def test_ten_images_are_enough_to_see_which_are_in_danger(self, name):
+        features = torch.tensor([[0.0], [1.0], [1.4], [1.2], [1.5], [2.0]])
+        found = resampled(name, features, torch.tensor([0, 0, 0, 2, 2, 0]), k_neighbours=1)
+        assert sizes(found[1])[2] > 2
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("borderline_smote", "no image of a class that is to grow is in danger, so nothing would be added"),
+            ("adasyn", "of a class that is to grow, no image has a neighbour of another class"),
+        ],
+    )
+    def test_classes_that_do_not_touch_leave_nothing_to_add(self, name, reason):
+        with pytest.raises(DataError) as caught:
+            resampled(name, *some_features(distance=50.0))
+        assert str(caught.value) == (
+            f"resample: {name} does not work on these features (common 120, some 40, rare 12): {reason}"
+        )
+
+    def test_classes_that_are_large_enough_leave_nothing_to_say(self):
+        assert sizes(resampled("borderline_smote", *some_features(distance=50.0), ratio=0.1)[1]) == COUNTS
 
     def test_no_cluster_with_enough_of_a_class_is_said_with_the_sizes(self):
         with pytest.raises(DataError) as caught:
             resampled("kmeans_smote", *some_features(), share=1.0)
         assert str(caught.value) == (
             "resample: kmeans_smote does not work on these features (common 120, some 40, rare 12): no cluster holds "
-            "enough of a small class; resample.share=0.01 or more resample.clusters may change that; choose another, "
-            "as in resample=smote"
+            "enough of a small class; resample.share=0.01 or more resample.clusters may change that"
         )
 
     def test_a_class_that_cleaning_would_lose_is_named(self):
@@ -206,7 +270,7 @@ class TestWhatDoesNotFit:
 class TestTheSetting:
     def test_without_a_refit_is_refused_with_the_reason(self):
         assert complaint("train", "-d", "shapes", "--set", "resample=smote") == (
-            "resample: smote works on the features of the trained model, so it needs a refit, as in refit=crt; "
+            "resample: it works on the features of the trained model; set a refit too, as in refit=crt: "
             "pixels say little of what is near, and between those of two images lies a ghost of both"
         )
 

@@ -115,8 +115,12 @@ class TestByHand:
 
 
 class TestAtLeast:
-    def test_raises_the_rarest_class_at_the_cost_of_the_others(self):
-        assert draws_of([60, 30, 10], "at_least", batches=20, per_batch=2) == pytest.approx([40, 20, 40])
+    def test_raises_the_rare_classes_at_the_cost_of_the_others(self):
+        assert draws_of([60, 30, 10], "at_least", batches=10, per_batch=2) == pytest.approx([160 / 3, 80 / 3, 20])
+        assert draws_of([80, 16, 4], "at_least", batches=10, per_batch=2) == pytest.approx([60, 20, 20])
+
+    def test_raises_a_class_that_falls_below_by_what_it_gives(self):
+        assert draws_of([77, 21, 2], "at_least", batches=10, per_batch=2) == pytest.approx([60, 20, 20])
 
     def test_changes_nothing_where_there_are_enough(self):
         assert draws_of([60, 30, 10], "at_least", batches=10) == [60, 30, 10]
@@ -124,17 +128,31 @@ class TestAtLeast:
     def test_promises_whole_numbers(self):
         assert draws_of([10**7 - 3, 3], "at_least", batches=78125, per_batch=7)[1] == 7 * 78125
 
-    def test_of_equally_rare_classes_the_last_is_the_minority(self):
-        assert draws_of([80, 2, 2, 0], "at_least", batches=10)[2] == 10
+    def test_may_fill_a_batch(self):
+        assert draws_of([10] * 11, "at_least", batches=10) == [10] * 11
+        assert draws_of([90, 12, 1, 0], "at_least", batches=10, per_batch=3) == pytest.approx([43, 30, 30, 0])
+        assert draws_of([97, 2, 1], "at_least", batches=10, per_batch=3)[1:] == [30, 30]
 
-    @pytest.mark.parametrize("per_batch", [10, 11, 1000])
-    def test_refuses_to_fill_a_batch(self, per_batch):
-        with pytest.raises(SettingError) as caught:
-            draws_of([90, 19], "at_least", batches=10, per_batch=per_batch)
-        assert str(caught.value) == (
-            f"sampler.per_batch must leave room for other classes in a batch, which holds 10 images; got {per_batch}"
-        )
-        assert "\n" not in str(caught.value)
+    @given(counts=some_counts, batches=st.integers(1, 50), per_batch=st.integers(1, 5))
+    @settings(deadline=None, max_examples=100)
+    def test_every_class_is_drawn_often_enough_in_an_epoch_as_long_as_the_data(self, counts, batches, per_batch):
+        if per_batch * len(counts) > sum(counts) // batches:
+            counts = [count * 1000 for count in counts]
+        draws = draws_of(counts, "at_least", batches=batches, per_batch=per_batch)
+        assert min(draws) >= per_batch * batches
+        assert sum(draws) == pytest.approx(sum(counts), rel=1e-12)
+
+    @pytest.mark.parametrize(
+        ("counts", "per_batch", "problem"),
+        [
+            ([90, 0, 19], 6, "2 classes take 12 images of a batch, which holds 10; set it to at most 5,"),
+            ([50, 0, 59], 1000, "2 classes take 2000 images of a batch, which holds 10; set it to"),
+            ([9] * 12, 1, "12 classes take 12 images of a batch, which holds 10; set a larger"),
+        ],
+    )
+    def test_refuses_what_does_not_fit_into_a_batch(self, counts, per_batch, problem):
+        with pytest.raises(SettingError, match=f"^sampler.per_batch {per_batch}: {problem}.* batch_size$"):
+            draws_of(counts, "at_least", batches=10, per_batch=per_batch)
 
 
 @pytest.mark.parametrize(

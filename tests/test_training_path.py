@@ -200,11 +200,26 @@ def test_batch_norm_keeps_its_statistics_where_sam_looks_from():
     assert norm.running_mean.min() > 0
 
 
-def test_the_images_learnt_worst_of_each_class_are_left_out_as_noise():
-    # All images of a class are alike, so the largest losses of each are a quarter of it, whichever they are.
-    seen = train(12, 4, noise_share=0.25)
+def test_the_same_share_of_every_class_is_left_out_as_noise_rising_over_ten_epochs():
+    seen = train(12, 1, noise_share=0.25, epochs=12, learning_rate=STILL)
     red, green = -START.T[:2].double().log_softmax(1).diagonal()
-    assert seen.losses == pytest.approx([float(9 * red + 3 * green) / 16], rel=1e-6)
+    kept = [1 - 0.25 * min(epoch / 10, 1) for epoch in range(12)]
+    assert seen.losses == pytest.approx([share * float(12 * red + green) / 13 for share in kept], rel=1e-6)
+
+
+def test_the_second_look_of_sam_leaves_out_the_same_images():
+    plain, sam = (train(12, 4, noise_share=0.9, epochs=12, sam_radius=radius) for radius in (0.0, 1e-9))
+    assert same(plain.weights[-1], sam.weights[-1])
+    assert not same(plain.weights[-1], train(12, 4, epochs=12).weights[-1])
+
+
+def test_of_mixed_images_none_is_left_out():
+    seen = train(12, 4, noise_share=0.5, epochs=20, mixing="mixup", mixing_until=0.6, learning_rate=STILL)
+    red, green = -START.T[:2].double().log_softmax(1).diagonal()
+    whole = float(12 * red + 4 * green) / 16
+    assert seen.is_mixed == [True] * 12 + [False] * 8
+    assert min(seen.losses[:12]) > 0.75 * whole
+    assert seen.losses[12:] == pytest.approx([whole] + [whole / 2] * 7, rel=1e-6)  # nothing known of any at first
 
 
 def test_two_views_count_alike_and_are_held_together():

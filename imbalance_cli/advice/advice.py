@@ -12,7 +12,7 @@ from typing import Any
 from imbalance_cli.advice.facts import Facts, half_width
 from imbalance_cli.advice.rules import BATCH, RULES, SECTIONS, Rule, epochs_for, smallest_held
 from imbalance_cli.config import Experiment
-from imbalance_cli.evaluation import FEWEST_FOR_THRESHOLD
+from imbalance_cli.methods.criteria import FEWEST_TO_CHOOSE_ON
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.studies.reading import Flags, read_study
 from imbalance_cli.studies.study import STUDY
@@ -126,7 +126,7 @@ def words(facts: Facts) -> dict[str, str]:
         "held": str(held),
         "held_words": _number(held, f"validation image of {_least(facts)}", f"validation images of {_least(facts)}"),
         "held_width": f"{half_width(held) * 100:.0f}",
-        "needed": str(FEWEST_FOR_THRESHOLD),
+        "needed": str(FEWEST_TO_CHOOSE_ON),
         "test_images": _number(tested, "test image", "test images"),
         "width": f"{half_width(tested) * 100:.0f}",
         "trivial": f"{facts.trivial_accuracy:.1%}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imbalance_cli.advice.facts import Facts, half_width
-from imbalance_cli.evaluation import FEWEST_FOR_THRESHOLD
+from imbalance_cli.methods.criteria import FEWEST_TO_CHOOSE_ON
 
 BALANCED = 0.8  # rarest over commonest from which on a prior shifts no logit by more than 0.22
 FEW = 100  # images of a class that are learnt by heart; best.yaml was found on 50
@@ -306,7 +306,7 @@ RULES = (
     # --- what not to do
     Rule(
         "no-threshold", "not", "decision",
-        lambda facts: _imbalanced(facts) and smallest_held(facts) < FEWEST_FOR_THRESHOLD,
+        lambda facts: _imbalanced(facts) and smallest_held(facts) < FEWEST_TO_CHOOSE_ON,
         "{held_words}: no validation threshold; use the prior.",
         "A threshold needs {needed} of every class. The prior correction needs none, so let all images train: without "
         "validation logit adjustment reached 87.3 ± 1.2%, with it 85.8 ± 0.9%.",
@@ -315,7 +315,7 @@ RULES = (
     ),
     Rule(
         "shaky-threshold", "not", "decision",
-        lambda facts: _imbalanced(facts) and FEWEST_FOR_THRESHOLD <= smallest_held(facts) < STEADY,
+        lambda facts: _imbalanced(facts) and FEWEST_TO_CHOOSE_ON <= smallest_held(facts) < STEADY,
         "{held_words}: choose no threshold on them; use the prior, and let them train.",
         "A recall on {held} images may be off by {held_width} points. The prior did as well (83.6% against 83.3% for "
         "cross-entropy), and without validation logit adjustment reached 87.3 ± 1.2%, with it 85.8 ± 0.9%.",

@@ -24,9 +24,9 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
-    """Look at a data set, and say what to try on it, what not to, and why, with a study to run.
+    """Say what to try on a data set, what not to, and why.
 
-    The test images are only counted, and looked at for copies of training images.
+    It ends with a study to run. The test images are only counted, and looked at for copies of training images.
     """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.config import Setting, resolve

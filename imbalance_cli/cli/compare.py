@@ -63,7 +63,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and notices.")] = False,
 ) -> None:
-    """Compare methods over seeds: which is best, by how much, and how sure that is.
+    """Compare methods over seeds: which is best, and how surely.
 
     Runs that are finished are not run again, so the same command goes on with a
     study that was stopped or has grown. A run that fails stops no other; the exit
@@ -152,7 +152,7 @@ def _study_file(paths: Sequence[Path]) -> Path | None:
 
 def _compare_runs(paths: Sequence[Path], point: str, out: Output) -> None:
     from imbalance_cli.studies.paired_runs import compare_runs
-    from imbalance_cli.studies.tables import paired_report
+    from imbalance_cli.studies.paired_tables import paired_report
 
     value = compare_runs([path.parent if path.suffix == ".pt" else path for path in paths], point=point)
     out.result(paired_report(value), value)

@@ -24,7 +24,10 @@ def download(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and notices.")] = False,
 ) -> None:
-    """Fetch CIFAR-10 or CIFAR-100: resumed where it stopped, verified, never unpacked."""
+    """Fetch CIFAR-10 or CIFAR-100, and verify what came.
+
+    A download that was stopped goes on where it was; the archive is never unpacked.
+    """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.progress import download_progress
     from imbalance_cli.data.cifar import archive_of

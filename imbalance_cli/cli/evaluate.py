@@ -39,7 +39,10 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
-    """Show what a trained model is worth, at every operating point; with --output draw it too."""
+    """Show what a trained model is worth at every operating point.
+
+    With --output draw it too.
+    """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.config import Setting, resolve
 
@@ -80,5 +83,5 @@ def evaluate(
         predictions.write_predictions(answers, images.items, images.labels.numpy(), logits, loaded.class_names)
         runs.write_json(output / runs.RESULTS, results)
         out.notice(f"results and figures written to {output}")
-    suggestion = next_command(experiment_data.experiment_of(loaded), checkpoint)
+    suggestion = next_command(experiment_data.experiment_of(loaded), checkpoint, drawn=output is not None)
     out.result(results_report(results, suggestion, prevalences=True), results | {"next": suggestion})

@@ -124,7 +124,7 @@ def top(
 
 app.command(cls=ListCommand)(download)
 app.command(cls=ListCommand, name="make-subset")(make_subset)
-app.command(cls=ListCommand)(train)
+app.command(cls=ListCommand, context_settings={"allow_extra_args": True})(train)  # which says what to do with several
 app.command(cls=ListCommand)(evaluate)
 app.command(cls=ListCommand)(refit)
 app.command(cls=ListCommand)(compare)

@@ -46,9 +46,10 @@ def make_subset(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
-    """Choose an imbalanced subset once, reproducibly, and write down which images it holds.
+    """Choose an imbalanced subset and write down its images.
 
-    Train on it with: imbalance train --subset subset.yaml
+    The same seed chooses the same images. Train on them with:
+    imbalance train --subset subset.yaml
     """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.parsing import class_counts

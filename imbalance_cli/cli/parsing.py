@@ -13,7 +13,7 @@ from imbalance_cli.errors import SettingError
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 KEEPS_COMMAS = ("--set", "--mirror")  # in YAML and in addresses a comma has a meaning of its own
-ONE_AT_A_TIME = ("--mirror",)  # only repeated, because names may follow
+ONE_AT_A_TIME = {"download": "--mirror", "train": "--loss"}  # only repeated, because other words may follow
 KEYED = ("--vary", "--tune")  # a setting and its values: `--vary loss.gamma 1 2`
 
 
@@ -26,13 +26,14 @@ class ListCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         lists = {flag for parameter in self.params if getattr(parameter, "multiple", False) for flag in parameter.opts}
-        lists -= {*ONE_AT_A_TIME}
+        one_at_a_time = {ONE_AT_A_TIME.get(str(self.name), "")}
+        lists -= one_at_a_time
         single = {
             flag
             for parameter in self.params
             if not getattr(parameter, "multiple", False) and not getattr(parameter, "is_flag", False)
             for flag in parameter.opts
-        } | {*ONE_AT_A_TIME}
+        } | one_at_a_time
         return super().parse_args(ctx, _one_value_each(args, lists, single, complete=not ctx.resilient_parsing))
 
     def invoke(self, ctx: Any) -> Any:
@@ -140,4 +141,17 @@ def class_counts(values: Sequence[str] | None) -> dict[str, int] | None:
         if name in counts:
             raise SettingError(f"--counts: class {name!r} is given twice")
         counts[name] = int(number)
+    return counts
+
+
+def class_images(values: list[str]) -> dict[str, int]:
+    """What `--counts 5000 50` or `--counts airplane=5000 automobile=50` says. Raises SettingError."""
+    if not any("=" in value for value in values):
+        for value in values:
+            if not value.isdecimal():
+                raise SettingError(f"--counts {value}: expected images of each class, as in --counts 5000 50")
+        values = [f"{number}={value}" for number, value in enumerate(values)]
+    counts = class_counts(values) or {}
+    if values and (len(counts) < 2 or not any(counts.values())):
+        raise SettingError("--counts: give the images of two classes or more, as in --counts 5000 50")
     return counts

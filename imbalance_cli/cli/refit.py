@@ -31,9 +31,9 @@ def refit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
-    """Give a trained model another classifier on the same features, in seconds.
+    """Give a trained model another classifier, in seconds.
 
-    Each is a run of its own; the one that it comes from stays as it is.
+    It decides on the same features. Each is a run of its own; the one that it comes from stays as it is.
     """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.config import Setting, parse_assignment, resolve

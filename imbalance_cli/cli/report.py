@@ -20,9 +20,10 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notices.")] = False,
 ) -> None:
-    """Write what a run or a study has shown as one web page, to read, print or send.
+    """Write what a run or a study has shown as one web page.
 
-    The page needs no network and no other file. Example: imbalance report runs/shapes-focal2-0.01-seed0
+    It is to read, print or send: it needs no network and no other file.
+    Example: imbalance report runs/shapes-focal2-0.01-seed0
     """
     from rich.text import Text
 

@@ -82,7 +82,7 @@ class StudyProgress:
             score = outcome.score(self.metric, point)
         except (CheckpointError, SettingError):  # which the comparison will tell
             return "finished"
-        return f"{metric.words} {score * 100:.1f} %" if metric.percent else f"{metric.words} {score:.3f}"
+        return f"{metric.words} {metric.shown(score)}"
 
     def _table(self) -> RenderableType:
         from rich.table import Table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Argument(metavar="[CONFIG.yaml]", help="Settings from a file; flags and --set override them."),
@@ -28,7 +30,7 @@ def train(
     subset: Annotated[Path | None, typer.Option(help="A subset file that make-subset wrote.")] = None,
     classes: Annotated[list[str] | None, typer.Option(help="The classes to use; of two, the second is rare.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Images of the rarest class over the largest.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Listed by `imbalance methods loss`.")] = None,
+    loss: Annotated[list[str] | None, typer.Option(metavar="<str>", help="Listed by `imbalance methods loss`.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Focal loss: how much easy examples are turned down.")] = None,
     alpha: Annotated[
         list[str] | None, typer.Option(help="Focal loss: none, counts, one number, or one per class.")
@@ -63,18 +65,17 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and notices.")] = False,
 ) -> None:
-    """Train a classifier on imbalanced images and show the truth about it.
+    """Train on imbalanced images and show the truth about it.
 
     The test images are used once, at the end. Defaults, then the YAML file, then flags, then --set.
     """
     from imbalance_cli.cli.output import Output
     from imbalance_cli.cli.parsing import numbers_or_words
     from imbalance_cli.cli.stopping import stopped_by_signals
-    from imbalance_cli.config import REGISTRIES, Setting, parse_assignment
+    from imbalance_cli.config import Setting, parse_assignment
     from imbalance_cli.errors import SettingError
 
-    if loss and config and str(config) in REGISTRIES["loss"] and not config.exists():
-        raise SettingError(f"--loss: one loss here, for several: imbalance compare --loss {loss} {config}")
+    file = _one_file([*([config] if config else []), *map(Path, context.args)], loss or [])
     flags: list[tuple[str, tuple[str, ...], Any]] = [
         ("--dataset", ("data", "dataset"), dataset),
         ("--data-dir", ("data", "data_dir"), data_dir and str(data_dir)),
@@ -85,7 +86,7 @@ def train(
         ("--skip-bad", ("data", "skip_bad"), skip_bad or None),
         ("--allow-leak", ("data", "allow_leak"), allow_leak or None),
         ("--allow-empty", ("data", "allow_empty"), allow_empty or None),
-        ("--loss", ("loss",), loss),
+        ("--loss", ("loss",), loss and loss[0]),
         ("--gamma", ("loss", "gamma"), gamma),
         ("--class-weights", ("class_weights",), class_weights),
         ("--sampler", ("sampler",), sampler),
@@ -104,11 +105,25 @@ def train(
     out = Output(as_json=as_json, quiet=quiet)
     with stopped_by_signals(out) as signals:
         if resume is None:
-            _start(config, said, out, signals, folder=output, overwrite=overwrite, dry_run=dry_run)
-        elif output or overwrite or config or dry_run:
+            _start(file, said, out, signals, folder=output, overwrite=overwrite, dry_run=dry_run)
+        elif output or overwrite or file or dry_run:
             raise SettingError("--resume takes no configuration file, --output, --overwrite or --dry-run")
         else:
             _resume(resume, said, out, signals)
+
+
+def _one_file(words: list[Path], losses: list[str]) -> Path | None:
+    """The configuration file among `words`, if there is one. Raises SettingError for several losses or files."""
+    from imbalance_cli.errors import SettingError
+
+    files = [word for word in words if not losses or word.suffix in (".yaml", ".yml") or os.path.lexists(word)]
+    named = [name for text in losses for name in text.split(",")] + [str(word) for word in words if word not in files]
+    if len(named) > 1:
+        command = shlex.join(["imbalance", "compare", "--loss", *named])
+        raise SettingError(f"--loss: train takes one loss; to compare several: {command}")
+    if len(files) > 1:
+        raise SettingError(f"train takes one configuration file; got {', '.join(map(str, files))}")
+    return files[0] if files else None
 
 
 def _start(
@@ -139,7 +154,7 @@ def _start(
         from imbalance_cli.reports import experiment_report
 
         shown, value = experiment_report(prepared)
-        out.result(shown, value)
+        out.result(shown, value | {"warnings": out.warnings})
         return
     run = experiments.Run(prepared)
     folder = folder or runs.free_folder(Path("runs"), experiments.run_name(prepared.experiment))
@@ -215,4 +230,5 @@ def _show(experiment: Experiment, folder: Path, results: dict[str, Any], out: Ou
     from imbalance_cli.reports import next_command, results_report
 
     suggestion = next_command(experiment, folder)
-    out.result(results_report(results, suggestion), results | {"run": str(folder), "next": suggestion})
+    more = {"warnings": out.warnings, "run": str(folder), "next": suggestion}
+    out.result(results_report(results, suggestion), results | more)

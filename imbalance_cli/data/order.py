@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from imbalance_cli.methods.samplers import rarest
-
 
 def epoch_length(draws: Tensor) -> int:
     """How many images an epoch of `draws` (float64 [classes]) has: their sum, rounded."""
@@ -30,8 +28,8 @@ def epoch_order(
     is drawn as often as the others or once more, and which ones once more is chosen anew every time. A class is
     drawn a whole number of times: a fraction goes up with its own probability, so the average over epochs is right.
 
-    at_least: how many images of the rarest class each batch of `bounds` holds; if too few are drawn for that, they
-    are shared out evenly.
+    at_least: how many images of every class each batch of `bounds` holds; those of a class that is drawn too rarely
+    for that are shared out evenly.
     """
     counts = torch.bincount(labels, minlength=len(draws))
     if bool((draws[counts == 0] > 0).any()):
@@ -41,7 +39,7 @@ def epoch_order(
     else:
         order = _shuffled(_drawn(labels, counts, _whole(draws, generator), generator), generator)
     if at_least > 0:
-        order = _rarest_in_every_batch(order, labels[order] == rarest(counts), at_least, bounds, generator)
+        order = _every_class_in_every_batch(order, labels.index_select(0, order), at_least, bounds, generator)
     return order
 
 
@@ -66,9 +64,8 @@ def _whole(draws: Tensor, generator: Generator) -> Tensor:
 
 def _drawn(labels: Tensor, counts: Tensor, times: Tensor, generator: Generator) -> Tensor:
     """Each class's images as evenly as they come to `times` (int64 [classes]) of them, class by class."""
-    narrow = torch.int16 if len(counts) <= 2**15 else torch.int32  # sorts faster
     shuffled = torch.randperm(len(labels), generator=generator)
-    by_class = shuffled.index_select(0, labels.to(narrow).index_select(0, shuffled).argsort(stable=True))
+    by_class = shuffled.index_select(0, _by_class(labels.index_select(0, shuffled), len(counts)))
     images = counts.clamp(min=1)
     each, once_more = times // images, times % images
     # Two runs for each class: its first `once_more` images in their random sequence, and the others.
@@ -77,16 +74,20 @@ def _drawn(labels: Tensor, counts: Tensor, times: Tensor, generator: Generator) 
     return by_class.repeat_interleave(copies)
 
 
-def _rarest_in_every_batch(
-    order: Tensor, is_rare: Tensor, at_least: int, bounds: Sequence[tuple[int, int]], generator: Generator
+def _every_class_in_every_batch(
+    order: Tensor, labels: Tensor, at_least: int, bounds: Sequence[tuple[int, int]], generator: Generator
 ) -> Tensor:
-    """`order` with `at_least` of the places where `is_rare` (bool [m]) in every batch, all else still at random."""
-    batches = len(bounds)
-    # Not the first of them, or the rest would all come late in the epoch.
-    promised = _shuffled(is_rare.nonzero().flatten(), generator)[: at_least * batches]
-    is_free = torch.ones_like(is_rare)
+    """`order`, of images of these labels, with `at_least` of every class in every batch, all else still at random."""
+    batches, drawn = len(bounds), torch.bincount(labels)
+    by_class = _by_class(labels, len(drawn))
+    promises = drawn.clamp(max=at_least * batches)
+    label = torch.arange(len(drawn)).repeat_interleave(promises)
+    number = torch.arange(len(label)) - (promises.cumsum(0) - promises)[label]  # of a promise among those of its class
+    # All over the class: if its first were promised, the rest would come late in the epoch.
+    promised = by_class[(drawn.cumsum(0) - drawn)[label] + number * drawn[label] // promises[label]]
+    batch_of_promised = number * batches // promises[label]
+    is_free = torch.ones(len(order), dtype=torch.bool)
     is_free[promised] = False
-    batch_of_promised = torch.arange(len(promised)) * batches // max(len(promised), 1)
     places_left = torch.tensor([last - first for first, last in bounds])
     places_left -= torch.bincount(batch_of_promised, minlength=batches)
     batch = torch.empty(len(order), dtype=torch.int32)
@@ -96,3 +97,8 @@ def _rarest_in_every_batch(
     shuffle = torch.randperm(len(order), generator=generator)
     by_batch = batch.index_select(0, shuffle).argsort(stable=True)
     return order.index_select(0, shuffle.index_select(0, by_batch))
+
+
+def _by_class(labels: Tensor, classes: int) -> Tensor:
+    """The places of `labels`, class by class, in their sequence inside a class."""
+    return labels.to(torch.int16 if classes <= 2**15 else torch.int32).argsort(stable=True)  # narrow sorts faster

@@ -45,7 +45,7 @@ def resolve_auto(data_dir: Path) -> tuple[str, tuple[str, ...], str]:
 def load_dataset(
     name: str,
     *,
-    data_dir: str | Path | None,
+    data_dir: str | Path | None = None,
     classes: Sequence[str] | None = None,
     image_size: int | None = None,
     split_seed: int = 0,
@@ -53,7 +53,7 @@ def load_dataset(
     allow_leak: bool = False,
     allow_empty: bool = False,
     exact: bool = False,
-    notice: Callable[[str], None],
+    notice: Callable[[str], None] = lambda line: None,
 ) -> Dataset:
     """The dataset called `name`: shapes, cifar10, cifar100, or the path of an image folder or CSV file.
 

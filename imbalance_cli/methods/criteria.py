@@ -7,6 +7,7 @@ the order of the images alone, such as AUROC, is no criterion: no threshold chan
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ else:
     np = lazy_import("numpy")
 
 CRITERIA: Registry[Callable[..., Floats]] = Registry("threshold_by")
+
+FEWEST_TO_CHOOSE_ON = 10  # validation images of a class below which what is chosen on them means nothing
 
 Share = Annotated[float, Interval(ge=0, le=1)]
 
@@ -107,9 +110,42 @@ def require_fit(choice: Mapping[str, Any], classes: int) -> None:
     CRITERIA.bind(choice)(Decisions(one_of_each, one_of_each, 0, classes))
 
 
+def lacking(choice: Mapping[str, Any], supports: Ints, rarest: int) -> str | None:
+    """Why no threshold can be chosen by this criterion on so many images of each class; None if one can.
+
+    A promised share means nothing on so few images that it stands for all or none of them.
+    """
+    if supports.min() < FEWEST_TO_CHOOSE_ON:
+        return (
+            f"a threshold needs {FEWEST_TO_CHOOSE_ON} validation images of every class; the smallest class has "
+            f"{supports.min()}"
+        )
+    if choice["name"] == "recall_at_least":
+        said, wrong, which, meaning = f"recall>={choice['recall']:g}", 1 - choice["recall"], "rarest", "less than all"
+        images = supports[rarest]
+    elif choice["name"] == "fpr_at_most":
+        said, wrong, which, meaning = f"fpr<={choice['fpr']:g}", choice["fpr"], "other", "more than none"
+        images = supports.sum() - supports[rarest]
+    else:
+        return None
+    if wrong == 0:
+        return f"{said} allows no mistake at all, which no number of validation images can promise; leave room for some"
+    needed = math.ceil(1 / wrong - 1e-9)  # 1 / (1 - 0.95) is a little more than 20
+    if images >= needed:
+        return None
+    return f"{said} needs {needed} validation images of the {which} class to mean {meaning} of them; there are {images}"
+
+
 @CRITERIA.register
 def balanced_accuracy(decisions: Decisions) -> Floats:
-    """The mean recall: every class counts alike, whatever its images."""
+    """The mean recall: every class counts alike, whatever its images.
+
+    When: by default, where every class matters alike, and however rare each will be where the model is used.
+
+        (recall_1 + ... + recall_C) / C
+
+    Also known as: bacc, macro_recall, uar.
+    """
     counts = decisions.supports
     return decisions.totals(np.diag(1 / np.maximum(counts, 1) / np.count_nonzero(counts)))
 
@@ -118,8 +154,15 @@ def balanced_accuracy(decisions: Decisions) -> Floats:
 def g_mean(decisions: Decisions) -> Floats:
     """The geometric mean of the recalls, for when no class may be given up (Kubat and Matwin, 1997).
 
+    When: where a class that is hardly found is worse than a lower mean. With many classes, some of few images, one
+    unlucky class decides.
+
+        (recall_1 x ... x recall_C)^(1 / C)
+
     A class that is never found brings it to 0. Of such decisions those with the fewest such classes score higher, and
     of these the ones with the higher mean over the rest, so that the search finds a way out.
+
+    Also known as: geometric_mean, gmean.
     """
     occurs = decisions.supports > 0
     hits = decisions.hits[:, occurs]
@@ -132,7 +175,15 @@ def g_mean(decisions: Decisions) -> Floats:
 def mcc(decisions: Decisions) -> Floats:
     """Matthews' correlation of classes and predictions, for few false alarms beside few misses (Matthews, 1975).
 
-    More than two classes: Gorodkin's generalisation (2004). 0 where all images are given one class.
+    When: where false alarms matter as misses do, at the class shares of the validation images. Where the rare class is
+    rarer still, another threshold is best.
+
+        (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN))
+
+    T and F are right and wrong, P and N told to be of the one class or the other. More than two classes: the
+    generalisation to them (Gorodkin, 2004). 0 where all images are given one class.
+
+    Also known as: matthews_corrcoef, phi_coefficient.
     """
     n, supports, predicted = len(decisions.labels), decisions.supports, decisions.predicted
     agreement = n * decisions.hits.sum(1) - predicted @ supports
@@ -144,7 +195,14 @@ def mcc(decisions: Decisions) -> Floats:
 def f_beta(decisions: Decisions, *, beta: Annotated[float, Interval(gt=0, le=100)] = 1.0) -> Floats:
     """The harmonic mean of precision and recall, recall beta times as important (van Rijsbergen, 1979); also f1, f2.
 
-    Two classes: of the rarest. More: the mean over the classes. It depends on how rare a class is, as precision does.
+    When: where what matters is to find the rare class without many false alarms, and nothing is gained by telling the
+    others apart. It depends on how rare a class is, as precision does.
+
+        (1 + beta^2) precision recall / (beta^2 precision + recall)
+
+    Two classes: of the rarest. More: the mean over the classes.
+
+    Also known as: f1 (beta = 1), f2 (beta = 2), f_score.
     """
     weight = beta**2
     sizes = weight * decisions.supports + decisions.predicted
@@ -156,16 +214,33 @@ def f_beta(decisions: Decisions, *, beta: Annotated[float, Interval(gt=0, le=100
 def cost(decisions: Decisions, *, costs: list[float] | list[list[float]] | None = None) -> Floats:
     """The least cost of the mistakes, for when it is known what they cost (Elkan, 2001).
 
+    When: where that is known, and the classes are as frequent in use as in validation.
+
+        mean of costs[y, predicted class] over the images
+
     costs has one number per class, what a mistake on an image of it costs: with the rarer of two classes last, of a
     false alarm and of a miss. Or a row per true class of what each prediction costs, the right one 0. It has to be
-    given. The classes are as frequent as in validation. Raises SettingError if the costs do not fit the classes.
+    given.
+
+    Also known as: expected_cost, cost_matrix.
+
+    Raises SettingError if the costs do not fit the classes.
     """
     return -decisions.totals(_cost_table(costs, decisions.classes)) / len(decisions.labels)
 
 
 @CRITERIA.register
 def recall_at_least(decisions: Decisions, *, recall: Share = 0.95) -> Floats:
-    """The fewest false alarms at which this share of the rarest of two classes is found: also recall>=0.95."""
+    """The fewest false alarms at which this share of the rarest of two classes is found: also recall>=0.95.
+
+    When: where so many must be found, whatever it takes. The share is that of the validation images, and new ones
+    may differ by as much as so few tell: the interval of the recall says by how much. It needs 1 / (1 - recall) rare
+    validation images or more, 20 for 0.95.
+
+        fewest false alarms with recall of the rarest >= recall
+
+    Also known as: sensitivity_at_least, tpr_at_least.
+    """
     _require_two_classes("recall_at_least", decisions)
     hits = decisions.hits[:, decisions.rarest]
     found = hits / max(decisions.supports[decisions.rarest], 1)
@@ -175,7 +250,15 @@ def recall_at_least(decisions: Decisions, *, recall: Share = 0.95) -> Floats:
 
 @CRITERIA.register
 def fpr_at_most(decisions: Decisions, *, fpr: Share = 0.01) -> Floats:
-    """The most found of the rarest of two classes at this share of false alarms in the other: also fpr<=0.01."""
+    """The most found of the rarest of two classes at this share of false alarms in the other: also fpr<=0.01.
+
+    When: where there is time for so many false alarms and no more. It needs 1 / fpr validation images of the other
+    class or more, 100 for 0.01, and is as uncertain as so few tell.
+
+        most found of the rarest with false alarms / others <= fpr
+
+    Also known as: false_positive_rate_at_most.
+    """
     _require_two_classes("fpr_at_most", decisions)
     hits = decisions.hits[:, decisions.rarest]
     others = max(len(decisions.labels) - int(decisions.supports[decisions.rarest]), 1)

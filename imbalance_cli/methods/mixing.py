@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
+special = lazy_import("scipy.special")
 
 
 MIXING: Registry[Callable[..., tuple[Tensor, Tensor]]] = Registry("mixing")
@@ -59,9 +60,15 @@ def mixup(
 ) -> tuple[Tensor, Tensor]:
     """Both images laid over each other, weighed as their labels are (Zhang et al., 2018).
 
-    Against learning few images by heart.
+    When: against learning few images by heart, in a training of many epochs; in a short one it mostly slows learning.
+    It favours no class: a rare image mostly meets common ones.
 
-    The share of the first follows Beta(alpha, alpha): uniform at 1, close to 0 or 1 for a small alpha.
+        mixed = s x + (1 - s) x'
+        loss = s loss(y) + (1 - s) loss(y')
+        s ~ Beta(alpha, alpha)
+
+    s is the share of the image, x' and y' are those of its partner, another image of the batch. s is uniform for alpha
+    1, and close to 0 or 1 for a small alpha.
     """
     share = _shares(images, generator, alpha)
     return _overlay(images, partners, share), share
@@ -81,10 +88,15 @@ def cutmix(
 ) -> tuple[Tensor, Tensor]:
     """A box of the partner pasted into the image, labels weighed by area (Yun et al., 2019).
 
-    As mixup, but what is seen stays sharp.
+    When: as mixup, against learning few images by heart, where what is seen should stay sharp. Where the object is
+    small, the box may miss or cover it, and the label is wrong.
 
-    The area that the box would have if none of it lay outside is 1 - Beta(alpha, alpha). Images are mixed with the
-    given probability, else left as they are.
+        mixed = x outside the box, x' inside
+        loss = s loss(y) + (1 - s) loss(y')
+        s = 1 - area of the box
+
+    x' and y' are those of its partner, another image of the batch. The area that the box would have if none of it lay
+    outside the image is 1 - Beta(alpha, alpha). Images are mixed with the given probability, else left as they are.
     """
     return _paste(images, partners, generator, alpha, probability)
 
@@ -104,8 +116,21 @@ def remix(
 ) -> tuple[Tensor, Tensor]:
     """As mixup, but the label is the rarer one alone where the classes are uneven enough (Chou et al., 2020).
 
-    That is, where its class has at most 1 / kappa of the images of the other and the common one's share of the
-    mixed image is below tau.
+    When: with mixup on uneven classes, for a little of the balance too. It shifts the labels that the loss sees
+    towards the rare classes, at the defaults to at most 1.25 times theirs: little where one has 100 times the images.
+
+        mixed = s x + (1 - s) x'
+        loss = s' loss(y) + (1 - s') loss(y')
+        s' = 0  if n_y >= kappa n_y' and s < tau
+        s' = 1  if n_y' >= kappa n_y and 1 - s < tau
+        s' = s  else
+
+    x' and y' are those of its partner, another image of the batch, and s ~ Beta(alpha, alpha). So the label is the
+    rarer one alone where its class has at most 1 / kappa of the images of the other and the common one's share of the
+    mixed image is below tau. Losses and corrections that allow for the class counts are told of the labels as they are
+    shifted.
+
+    Also known as: rebalanced_mixup.
     """
     share = _shares(images, generator, alpha)
     count, partner_count = counts.clamp(min=1)[labels], counts.clamp(min=1)[partner_labels]
@@ -128,9 +153,21 @@ def margin_mixup(
 ) -> tuple[Tensor, Tensor]:
     """As mixup, but rarer classes keep their label further away from their images (Cheng et al., 2023).
 
-    Both labels weigh 1/2 where the distances to the two images are as the margins n^-omega of their classes: where
-    the first image makes up m2 / (m1 + m2) of the mixed one. From there the share of the label goes in straight
-    lines to 0 and 1.
+    When: with mixup on uneven classes, for wider margins of the rare ones, as ldam gives them. Like remix it shifts
+    the labels a little towards the rare classes, which is no balance yet.
+
+        mixed = s x + (1 - s) x'
+        loss = s' loss(y) + (1 - s') loss(y')
+        s' = s / (2 e)                if s < e
+        s' = 1 - (1 - s) / (2 - 2 e)  else
+        e = m_y' / (m_y + m_y'),  m_j = n_j^-omega
+
+    x' and y' are those of its partner, another image of the batch, and s ~ Beta(alpha, alpha). Both labels weigh 1/2
+    where the distances to the two images are as the margins m of their classes: where the first image makes up e of
+    the mixed one. From there the share of the label goes in straight lines to 0 and 1. Losses and corrections that
+    allow for the class counts are told of the labels as they are shifted.
+
+    Also known as: mamix, margin_aware_mixup.
     """
     share = _shares(images, generator, alpha)
     margins = counts.clamp(min=1).to(share) ** -omega
@@ -156,17 +193,69 @@ def cmo(
 ) -> tuple[Tensor, Tensor]:
     """As cutmix, with partners drawn more evenly by class, so rare ones appear in new contexts (Park et al., 2022).
 
-    A class gives partners in proportion to count^partner_power: 0, every class alike, is what the authors' code does,
-    below 0 rare classes give more; whoever hands in the partners does so.
+    When: for long tails whose rare objects can stand in front of any background. With class weights as well the rare
+    classes may be favoured twice: training says so.
+
+        mixed = x outside the box, x' inside
+        loss = s loss(y) + (1 - s) loss(y')
+        P(y' = j) proportional to N_j^partner_power
+
+    x' and y' are those of its partner, which is drawn apart from the batch; s, the box and the probability are those
+    of cutmix. partner_power 0, every class alike, is what the authors' code does; below 0 rare classes give more.
+    Losses and corrections that allow for the class counts are told of the partners' labels too.
+
+    Also known as: context_rich_minority_oversampling.
     """
     return _paste(images, partners, generator, alpha, probability)
 
 
-def partner_share(choice: Mapping[str, Any]) -> float:
-    """The share of a mixed image's label that is its partner's, on average over what the chosen mixing draws."""
-    if "probability" in choice:
-        return expected_patch(choice["alpha"], choice["probability"])
-    return 0.5  # of Beta(alpha, alpha)
+def label_shares(choice: Mapping[str, Any], draws: Tensor, partner_draws: Tensor | None = None) -> Tensor:
+    """The labels that the chosen mixing shows on average, each by its share: float64 [classes], as many as `draws`.
+
+    draws: how often each class is drawn, float64 [classes], which are the counts that the mixing is given;
+    partner_draws: how often it is drawn to be mixed in, by default alike: a partner is another image of the batch.
+    Of a user's own method nothing is known but its options: it is taken to favour no class.
+    """
+    images = draws.sum()
+    partners = draws if partner_draws is None else partner_draws * (images / partner_draws.sum())
+    options = {name: value for name, value in choice.items() if name != "name"}
+    match choice["name"]:
+        case "none":
+            return draws
+        case "remix":
+            kept = _kept_by_remix(draws, **options)
+        case "margin_mixup":
+            kept = _kept_by_margins(draws, **options)
+        case _:
+            boxes = {"alpha", "probability"} <= options.keys()
+            pasted = expected_patch(options["alpha"], options["probability"]) if boxes else 0.5
+            return torch.lerp(draws, partners, pasted)
+    return draws * (kept @ partners / images) + partners * (draws @ (1 - kept) / images)
+
+
+def _kept_by_remix(counts: Tensor, *, alpha: float, kappa: float, tau: float) -> Tensor:
+    """The share that an image of each class keeps of its label beside each other class: float64 [classes, classes]."""
+    counts = counts.float().clamp(min=1)  # compared as `remix` does
+    is_far_commoner = counts.unsqueeze(1) >= kappa * counts
+    kept = torch.full(is_far_commoner.shape, 0.5, dtype=torch.float64)
+    commoner = 0.5 - float(_mean_up_to(tau, alpha))
+    return kept.masked_fill(is_far_commoner, commoner).masked_fill(is_far_commoner.T, 1 - commoner)
+
+
+def _kept_by_margins(counts: Tensor, *, alpha: float, omega: float) -> Tensor:
+    """The share that an image of each class keeps of its label beside each other class: float64 [classes, classes]."""
+    sizes, of_class = np.unique(counts.double().clamp(min=1).numpy(), return_inverse=True)
+    margins = sizes**-omega
+    both = margins[:, None] + margins
+    even, rest = margins / both, margins[:, None] / both
+    # The mean of share / (2 even) up to `even`, and from there of 1 - (1 - share) / (2 rest), mirrored.
+    above = special.betainc(alpha, alpha, rest) - _mean_up_to(rest, alpha) / (2 * rest)
+    return torch.from_numpy((_mean_up_to(even, alpha) / (2 * even) + above)[of_class][:, of_class])
+
+
+def _mean_up_to(limit: Any, alpha: float) -> Any:
+    """The mean of share ~ Beta(alpha, alpha), with 0 in place of what lies above the limit: float64, as `limit`."""
+    return special.betainc(alpha + 1, alpha, limit) / 2
 
 
 def expected_patch(alpha: float, probability: float) -> float:

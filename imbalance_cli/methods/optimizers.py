@@ -41,7 +41,20 @@ def sgd(
     momentum: Share = 0.9,
     nesterov: bool = True,
 ) -> None:
-    """Stochastic gradient descent with momentum, as in the long-tail papers (Sutskever et al., 2013)."""
+    """Stochastic gradient descent with momentum, as in the long-tail papers (Sutskever et al., 2013).
+
+    When: for convolutional networks from random weights, with a learning rate near 0.1 and a warm-up, which are the
+    defaults. Large class weights make steps long: if training diverges, lower the rate or set gradient_clipping.
+
+        g = gradient + weight_decay weight
+        v = momentum v + g
+        weight = weight - r (g + momentum v)    with nesterov
+        weight = weight - r v                   without
+
+    r is the learning rate, v starts at 0.
+
+    Also known as: momentum, nag (nesterov).
+    """
     if weight_decay > 0:
         gradients = torch._foreach_add(gradients, weights, alpha=weight_decay)
     if momentum > 0:
@@ -63,7 +76,20 @@ def adamw(
     beta1: Share = 0.9,
     beta2: Share = 0.999,
 ) -> None:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); wants a learning rate near 0.001."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); wants a learning rate near 0.001.
+
+    When: for pretrained networks, or where sgd takes much tuning: each weight has a step length of its own. The
+    default learning_rate of 0.1, which is for sgd, is far too high for it: set learning_rate=0.001.
+
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        step = (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + 1e-8)
+        weight = (1 - r weight_decay) weight - r step
+
+    g is the gradient, r the learning rate, t the number of the step; m and v start at 0.
+
+    Also known as: adam (weight_decay = 0).
+    """
     mean = memory.setdefault("mean", [torch.zeros_like(weight) for weight in weights])
     square = memory.setdefault("square", [torch.zeros_like(weight) for weight in weights])
     steps = memory["steps"] = memory.get("steps", 0) + 1

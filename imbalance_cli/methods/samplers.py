@@ -55,7 +55,12 @@ def rarest(counts: Tensor) -> Tensor:
 def instance(counts: Tensor, batches: int) -> Tensor:
     """Every image once.
 
-    Features are learned best so (Kang et al., 2020); leave the balance to the loss, a refit or the threshold.
+    When: by default. Features are learned best so (Kang et al., 2020); leave the balance to the loss, a refit or the
+    threshold.
+
+        n_j = N_j
+
+    Also known as: instance_balanced, natural.
     """
     return counts
 
@@ -64,7 +69,12 @@ def instance(counts: Tensor, batches: int) -> Tensor:
 def class_balanced(counts: Tensor, batches: int) -> Tensor:
     """Every class equally often, in an epoch as long as the data (Shen et al., 2016).
 
-    Few rare images come again and again, so it suits a second stage that trains the classifier alone.
+    When: for a second stage that trains the classifier alone. A whole network sees its few rare images again and
+    again, and learns them by heart.
+
+        n_j = sum_k N_k / C
+
+    Also known as: balanced, class_aware, weighted_random_sampler (weights 1 / N_j).
     """
     return _in_proportion(torch.ones_like(counts), counts)
 
@@ -73,7 +83,11 @@ def class_balanced(counts: Tensor, batches: int) -> Tensor:
 def square_root(counts: Tensor, batches: int) -> Tensor:
     """Classes in proportion to the square root of their images (Mahajan et al., 2018).
 
-    Half-way between instance and class_balanced.
+    When: for something half-way between instance and class_balanced, so that rare images come less often than there.
+
+        n_j = sqrt(N_j) sum_k N_k / sum_k sqrt(N_k)
+
+    Also known as: sqrt.
     """
     return _in_proportion(counts.sqrt(), counts)
 
@@ -82,10 +96,15 @@ def square_root(counts: Tensor, batches: int) -> Tensor:
 def power(counts: Tensor, batches: int, *, q: Annotated[float, Interval(ge=-10, le=10)] = 0.25) -> Tensor:
     """Classes in proportion to count^q: q = 1 is instance, 0 is class_balanced (Kang et al., 2020).
 
-    Between 0 and 1 it goes well with loss logit_adjustment, which allows for what is drawn.
+    When: to choose how far to go. Between 0 and 1 it goes well with loss logit_adjustment, which allows for what is
+    drawn. Beside class weights it may correct twice.
+
+        n_j = N_j^q sum_k N_k / sum_k N_k^q
 
     Below 0 the rarest class is drawn most; -1 is the reversed sampler of BBN (Zhou et al., 2020). An epoch is as
     long as the data. Class weights count^-g ask for the same emphasis as q = 1 - g.
+
+    Also known as: reversed (q = -1).
     """
     return _in_proportion(counts**q, counts)
 
@@ -94,10 +113,15 @@ def power(counts: Tensor, batches: int, *, q: Annotated[float, Interval(ge=-10, 
 def repeat_factor(counts: Tensor, batches: int, *, threshold: Ratio | None = None) -> Tensor:
     """Each image sqrt(threshold / share of its class) times, and at least once (Gupta et al., 2019).
 
-    For long tails: common classes stay as they are.
+    When: for long tails: common classes stay as they are. Of two classes it repeats the rare one less than
+    class_balanced does, in longer epochs.
+
+        n_j = N_j max(1, sqrt(threshold sum_k N_k / N_j))
 
     So classes with less than the threshold's share of the images are repeated; by default, 1 / number of classes,
     those with less than an equal share.
+
+    Also known as: rfs.
     """
     shares = counts / counts.sum()
     return counts * ((1 / len(counts) if threshold is None else threshold) / shares).sqrt().clamp(min=1)
@@ -107,7 +131,14 @@ def repeat_factor(counts: Tensor, batches: int, *, threshold: Ratio | None = Non
 def under_sampling(counts: Tensor, batches: int, *, ratio: Ratio = 1.0) -> Tensor:
     """Large classes cut to the smallest one / ratio, a fresh choice of images every epoch (Japkowicz, 2000).
 
-    Short epochs, with little of the common classes in each.
+    When: with far more common images than training has time for. Epochs are short, with little of the common classes
+    in each, so train for more of them.
+
+        n_j = min(N_j, N_min / ratio)
+
+    N_min is the size of the smallest class.
+
+    Also known as: rus, random_under_sampling, downsampling.
     """
     return counts.clamp(max=counts.min() / ratio)
 
@@ -116,31 +147,48 @@ def under_sampling(counts: Tensor, batches: int, *, ratio: Ratio = 1.0) -> Tenso
 def over_sampling(counts: Tensor, batches: int, *, ratio: Ratio = 1.0) -> Tensor:
     """Images of small classes repeated until each has ratio x the largest class (Japkowicz, 2000).
 
-    Nothing is left out; rare images come often, so augment them.
+    When: where nothing may be left out and training can take longer: at ratio 1 an epoch has all classes at the size
+    of the largest. Rare images come often, so augment them, or they are learnt by heart.
+
+        n_j = max(N_j, ratio N_max)
+
+    N_max is the size of the largest class.
+
+    Also known as: ros, random_over_sampling, upsampling.
     """
     return counts.clamp(min=counts.max() * ratio)
 
 
 @SAMPLERS.register
 def at_least(counts: Tensor, batches: int, *, per_batch: Annotated[int, Interval(ge=1)] = 1) -> Tensor:
-    """No batch without `per_batch` images of the rarest class, repeated if need be.
+    """No batch without `per_batch` images of every class, repeated if need be.
 
-    For losses that compare the examples of a batch, as auc_margin does.
+    When: for losses that compare the examples of a batch, as auc_margin and pairwise_hinge do: without a rare image a
+    batch teaches them nothing. For others it is a mild over-sampling of the rarest classes alone.
 
-    What it takes, the other classes give in proportion, so that an epoch stays as long as the data.
+        n_j = max(s N_j, per_batch b)
+
+    b is the number of batches in an epoch, and s such that an epoch stays as long as the data: what the rare classes
+    take beyond their images, the others give in proportion. All classes together must fit into a batch.
+
+    Raises SettingError where they do not.
     """
-    images = counts.sum()
-    smallest = int(images) // batches
-    if per_batch >= smallest:
+    images, smallest = counts.sum(), int(counts.sum()) // batches
+    if per_batch * len(counts) > smallest:
+        fitting = smallest // len(counts)
+        cure = f"set it to at most {fitting}, or a larger batch_size" if fitting else "set a larger batch_size"
         raise SettingError(
-            f"sampler.per_batch must leave room for other classes in a batch, which holds {smallest} images; "
-            f"got {per_batch}"
+            f"sampler.per_batch {per_batch}: {len(counts)} classes take {per_batch * len(counts)} images of a batch, "
+            f"which holds {smallest}; {cure}"
         )
-    rare = rarest(counts)
-    needed = counts[rare].clamp(min=per_batch * batches)
-    draws = counts * ((images - needed) / (images - counts[rare]))
-    draws[rare] = needed
-    return draws
+    needed = float(per_batch * batches)
+    raised = counts < needed
+    while True:  # for where the others give, one more may fall below
+        given = counts * ((images - needed * raised.sum()) / counts[~raised].sum())
+        draws = torch.where(raised, needed, given)
+        if bool((draws >= needed).all()):
+            return draws
+        raised |= draws < needed
 
 
 def _in_proportion(shares: Tensor, counts: Tensor) -> Tensor:

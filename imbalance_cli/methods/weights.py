@@ -49,20 +49,45 @@ def none(counts: Tensor) -> Tensor:
 def inverse(counts: Tensor) -> Tensor:
     """1 / count: every class counts alike.
 
-    With very few images of a class each of them weighs much, and training follows them closely; sqrt is milder.
+    When: for plain weighted cross-entropy, where every class matters alike. With very few images of a class each of
+    them weighs much, and training follows them closely: there sqrt is milder, weights that set in late
+    (class_weights_schedule deferred) leave the features alone, and loss logit_adjustment decided better here.
+
+        r_j = 1 / N_j
+        w_j = r_j sum_k n_k / sum_k n_k r_k
+
+    Also known as: balanced, inverse_frequency, weighted_cross_entropy.
     """
     return 1 / counts
 
 
 @CLASS_WEIGHTS.register
 def sqrt(counts: Tensor) -> Tensor:
-    """1 / square root of the count: half-way, on the logarithmic scale, between images and classes alike."""
+    """1 / square root of the count: half-way, on the logarithmic scale, between images and classes alike.
+
+    When: where inverse weighs a handful of images too much. It corrects half of the imbalance: argmax goes on
+    favouring the common classes, which the prior correction after training takes account of.
+
+        r_j = 1 / sqrt(N_j)
+        w_j = r_j sum_k n_k / sum_k n_k r_k
+
+    Also known as: square_root, inverse_square_root.
+    """
     return counts.rsqrt()
 
 
 @CLASS_WEIGHTS.register
 def power(counts: Tensor, *, exponent: Annotated[float, Interval(ge=0, le=10)] = 0.75) -> Tensor:
-    """1 / count^exponent: 0 is none, 0.5 is sqrt, 1 is inverse, and more favours the rare."""
+    """1 / count^exponent: 0 is none, 0.5 is sqrt, 1 is inverse, and more favours the rare.
+
+    When: to choose how much the rare classes count, as an option to tune on validation images. Above 1 they count for
+    more than the common ones, as where missing them is worse; if the price of a mistake is known, take costs.
+
+        r_j = N_j^-exponent
+        w_j = r_j sum_k n_k / sum_k n_k r_k
+
+    Also known as: smoothed_inverse.
+    """
     return counts**-exponent
 
 
@@ -70,7 +95,16 @@ def power(counts: Tensor, *, exponent: Annotated[float, Interval(ge=0, le=10)] =
 def effective_number(counts: Tensor, *, beta: Annotated[float, Interval(ge=0, lt=1)] = 0.9999) -> Tensor:
     """(1 - beta) / (1 - beta^count): images of a large class overlap, so they add less (Cui et al., 2019).
 
+    When: for long tails whose common classes have thousands of images, and with class_weights_schedule deferred as
+    DRW, the second half of LDAM-DRW (Cao et al., 2019). Where all classes have far fewer than 1 / (1 - beta) images it
+    is inverse in all but name.
+
+        r_j = (1 - beta) / (1 - beta^N_j)
+        w_j = r_j sum_k n_k / sum_k n_k r_k
+
     From none (beta 0) to inverse (beta close to 1): classes of far more than 1 / (1 - beta) images weigh alike.
+
+    Also known as: class_balanced, effective_number_of_samples, cb.
     """
     if beta == 0:
         return torch.ones_like(counts)
@@ -82,12 +116,25 @@ def effective_number(counts: Tensor, *, beta: Annotated[float, Interval(ge=0, lt
 def costs(counts: Tensor, *, costs: list[float] | list[list[float]] | None = None) -> Tensor:
     """What a mistake on an image of the class costs (Breiman et al., 1984).
 
+    When: where it is known what mistakes cost, as 20 for a missed defect and 1 for a false alarm, and the classes will
+    be as common as in training. If only the decision is to follow the costs, threshold_by cost needs no other training.
+
+        r_j = the cost of class j
+        w_j = r_j sum_k n_k / sum_k n_k r_k
+
     costs has one number per class, or a row per true class of what each prediction costs, the right one 0; then a
-    class weighs the sum of its row. It has to be given. Raises SettingError if it does not fit the classes.
+    class weighs the sum of its row, for a weight cannot tell one wrong prediction from another. It has to be given. It
+    does not make up for the imbalance: a sampler or a loss that does goes well with it.
+
+    Also known as: cost_sensitive.
+
+    Raises SettingError if it does not fit the classes.
     """
     classes = len(counts)
     if costs is None:
-        raise SettingError("class_weights.costs must be given: one cost per class, as in [1, 10], or a matrix of them")
+        raise SettingError(
+            "class_weights.costs must be given: one cost per class, as in --set class_weights.costs=[1,20], or a matrix"
+        )
     if len(costs) != classes:
         raise SettingError(f"class_weights.costs has {len(costs)} entries for {classes} classes; give one per class")
     for number, row in enumerate(costs):

@@ -15,7 +15,7 @@ from imbalance_cli.catalogue import KINDS, find_entry
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import REGISTRIES, Experiment, resolve
 from imbalance_cli.data.folder import TEST_SHARE
-from imbalance_cli.drawing import MOST_CURVES, shared_look
+from imbalance_cli.drawing import MOST_CURVES, point_look, shared_look
 from imbalance_cli.errors import CheckpointError, DamageError
 from imbalance_cli.experiment_data import Notice, experiment_of
 from imbalance_cli.files import read_file
@@ -26,7 +26,8 @@ from imbalance_cli.pages.run_pictures import images_of, mistakes, samples
 from imbalance_cli.pages.run_scores import outline, threshold_panel
 from imbalance_cli.predictions import Predictions, read_predictions
 from imbalance_cli.registry import is_own, short_name
-from imbalance_cli.reports import POINT_NAMES, verdict
+from imbalance_cli.reports import verdict
+from imbalance_cli.studies.scores import POINT_NAMES, POINTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,6 @@ MOST_ROWS = 20  # of a table that need not name every class: of more classes the
 MOST_CELLS = 20  # classes of a confusion matrix with numbers; a larger one is a picture
 _CONFUSIONS = 12
 _BINS = 20
-_MARKERS = {"argmax": "o", "prior": "s", "validation": "D"}
 
 
 def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
@@ -68,6 +68,7 @@ def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
         verdict=verdict(results),
         points={name: point for name, point in results["operating_points"].items() if point is not None},
         point_names=POINT_NAMES,
+        phrases=POINTS,
         chosen=chosen,
         rarest=rarest,
         commonest=max(range(len(checkpoint.counts)), key=lambda label: (checkpoint.counts[label], -label)),
@@ -158,8 +159,7 @@ def _mark_points(roc: Figure, precision_recall: Figure, points: Mapping[str, Any
     for name, point in points.items():
         recall, kept = point["recalls"][rarest], point["recalls"][1 - rarest]
         precision = point["precisions"][rarest]
-        look: dict[str, Any] = {"color": "black", "markerfacecolor": "white", "linestyle": "", "clip_on": False}
-        look |= {"marker": _MARKERS[name], "label": POINT_NAMES[name], "zorder": 5}
+        look = point_look(name) | {"color": "black", "label": POINT_NAMES[name], "zorder": 5}
         if recall is not None and kept is not None:
             roc.axes[0].plot([1 - kept], [recall], **look)
         if recall is not None and precision is not None:
@@ -224,11 +224,11 @@ def _methods(experiment: Experiment) -> list[dict[str, Any]]:
         if setting != "loss" and choice == getattr(default, setting):
             continue
         options = {name: value for name, value in choice.items() if name not in ("name", "sha256")}
-        found: dict[str, Any] = {"summary": "a method of the user's own", "explanation": []}
+        found: dict[str, Any] = {"summary": "a method of the user's own", "when": ""}
         if not is_own(choice["name"]):
             kind = next(kind for kind in KINDS.values() if setting in kind.settings)
             entry = find_entry(kind, choice["name"])
-            found = {"summary": entry.summary, "explanation": entry.explanation[:1]}
+            found = {"summary": entry.summary, "when": entry.when}
         chosen.append({"setting": setting, "name": short_name(choice["name"]), "options": options} | found)
     return chosen
 

@@ -106,7 +106,10 @@ def _row(is_minority: NDArray[np.bool_], scores: Floats, at: float, name: str, t
     found, alarms = int((chosen & is_minority).sum()), int((chosen & ~is_minority).sum())
     missed, right = int(is_minority.sum()) - found, int((~is_minority).sum()) - alarms
     recall, specificity = _share(found, missed), _share(right, alarms)
-    known = [value for value in (recall, specificity) if value is not None]
+    positives, negatives = found + missed, right + alarms
+    balanced = specificity if recall is None else recall
+    if positives and negatives:  # divided once, it is the same number as in the results to the last bit
+        balanced = (found * negatives + right * positives) / (2 * positives * negatives)
     return {
         "name": name,
         "threshold": probability(at),
@@ -117,7 +120,7 @@ def _row(is_minority: NDArray[np.bool_], scores: Floats, at: float, name: str, t
         "recall": recall,
         "precision": _share(found, alarms),
         "specificity": specificity,
-        "balanced": sum(known) / len(known) if known else None,
+        "balanced": balanced,
         "cost": COSTS[0] * missed + COSTS[1] * alarms,
     }
 

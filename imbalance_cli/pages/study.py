@@ -20,6 +20,7 @@ from imbalance_cli.runs import read_json
 from imbalance_cli.strict_yaml import parse_yaml
 from imbalance_cli.studies.scores import METRICS, POINTS, Metric, p_words
 from imbalance_cli.studies.study import COMPARISON, STUDY
+from imbalance_cli.studies.tuning import about_candidates, candidates
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -86,6 +87,8 @@ def page_of(comparison: Comparison, study: str | None, place: Path) -> str:
         percent=percent,
         p_words=lambda p: "–" if p is None else p_words(p).removeprefix("p ").removeprefix("= "),
         time_unit=study_curves.time_unit,
+        candidates=candidates,
+        about_candidates=about_candidates,
     )
 
 
@@ -146,8 +149,8 @@ def _plots(comparison: Comparison, condition: Condition) -> list[Plot]:
     points = Plot(
         svg(study_plots.operating_points(rows, len(names))),
         "Balanced accuracy of the very same models when only the decision changes: the likeliest class (argmax), that "
-        "after the training prior is taken out (prior), and thresholds chosen on validation images (validation). Where "
-        "a line is longer than the methods are apart, the threshold decides more than the method.",
+        "after the training prior is taken out (prior-corrected), and by thresholds chosen on validation images (from "
+        "validation). Where a line is longer than the methods are apart, the threshold decides more than the method.",
     )
     recalls = Plot(
         svg(study_plots.recall_map(rows, names, condition["train_counts"])),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_cli.drawing import COLOURS, PALE, new_figure, shared_look, short_name
+from imbalance_cli.drawing import COLOURS, PALE, new_figure, point_look, shared_look, short_name
 from imbalance_cli.errors import printable
-from imbalance_cli.studies.scores import METRICS, Metric, p_words
+from imbalance_cli.studies.scores import METRICS, POINT_NAMES, Metric, p_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ GREY = "#808080"
 _ROW = 0.46  # inches for the name of a method, its mean and its seeds
 _BLACK, _WORSE, _BEST, _BETTER = COLOURS[:4]
 _SURE = 0.05  # a difference with a smaller corrected p is drawn filled
-_POINTS = {"argmax": ("o", GREY), "prior": ("D", _WORSE), "validation": ("^", _BEST)}
+_POINT_COLOURS = {"argmax": GREY, "prior": _WORSE, "validation": _BEST}
 
 
 @shared_look()
@@ -92,8 +92,8 @@ def operating_points(rows: Sequence[Row], classes: int) -> Figure:
         low, high = min(points.values()), max(points.values())
         axes.plot([low, high], [position] * 2, color=PALE, linewidth=3, zorder=1)
         for name, value in points.items():
-            marker, colour = _POINTS[name]
-            axes.plot(value, position, marker, color=colour, markersize=7, label=name)
+            look = point_look(name) | {"color": _POINT_COLOURS[name], "label": POINT_NAMES[name]}
+            axes.plot(value, position, **look, markeredgewidth=1.6)
         seen += points.values()
         _say_right(axes, position, f"{100 * (high - low):.1f} apart")
     axes.axvline(guessing, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
@@ -102,7 +102,7 @@ def operating_points(rows: Sequence[Row], classes: int) -> Figure:
     axes.set_xlim(axis_limits(metric, seen))
     name_axis(axes.xaxis, metric)
     lines, names = axes.get_legend_handles_labels()
-    shown = {name: lines[names.index(name)] for name in _POINTS if name in names}
+    shown = {name: lines[names.index(name)] for name in POINT_NAMES.values() if name in names}
     figure.legend(shown.values(), shown.keys(), loc="outside lower left", ncols=3, fontsize=8.5, handletextpad=0.1)
     return figure
 

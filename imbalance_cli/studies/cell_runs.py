@@ -27,6 +27,7 @@ from imbalance_cli.strict_yaml import read_yaml
 from imbalance_cli.studies.comparison import Outcome, outcome_of
 from imbalance_cli.studies.reading import Flags, read_study
 from imbalance_cli.studies.study import STUDY, Cell, Study, is_record, slug
+from imbalance_cli.studies.tuning import tried
 
 TRIAL, CHOICE = "trial.json", "choice.json"
 
@@ -135,7 +136,7 @@ def gather(folder: Path, cell: Cell) -> Outcome:
     run = folder / choice["chosen"]
     outcome = outcome_of(run, condition=cell.condition, method=cell.method, seed=cell.seed, chosen=choice["values"])
     seconds = {trial["folder"]: trial["seconds"] for trial in choice["trials"]}  # a value proposed twice is one trial
-    return replace(outcome, seconds=outcome.seconds + sum(seconds.values()))
+    return replace(outcome, seconds=outcome.seconds + sum(seconds.values()), tried=tried(choice, cell.tuning.metric))
 
 
 def threads_each(jobs: int) -> int | None:

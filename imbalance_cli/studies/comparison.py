@@ -34,7 +34,8 @@ class Outcome:
     """A finished cell of a study.
 
     results: its results.json; seconds: of all its sessions; epochs, steps: as trained; folder: its name within the
-    study's folder; chosen: the settings that were tuned for this seed; machine: what it was trained on, in words.
+    study's folder; chosen: the settings that were tuned for this seed; tried: all that were, as `tuning.tried` gives
+    them; machine: what it was trained on, in words.
     """
 
     condition: str
@@ -46,6 +47,7 @@ class Outcome:
     steps: int
     folder: str
     chosen: dict[str, Any] | None = None
+    tried: Sequence[Mapping[str, Any]] = ()
     machine: str = ""
 
     @property
@@ -105,7 +107,7 @@ def _machine(session: Mapping[str, Any]) -> str:
     versions = session.get("versions", {})
     parts = [
         session.get("accelerator") or session.get("processor"),
-        f"{session.get('threads')} threads",
+        f"{session.get('threads')} thread{'s' if session.get('threads') != 1 else ''}",
         session.get("precision"),
         f"torch {versions.get('torch')}",
         f"imbalance {versions.get('imbalance-cli')}",
@@ -256,6 +258,7 @@ def _row(method: str, outcomes: Sequence[Outcome], metric: str, point: str, publ
         "train_counts": first.train_counts,
         "published": published,
         "chosen": [each.chosen for each in outcomes] if any(each.chosen for each in outcomes) else None,
+        "tried": [list(each.tried) for each in outcomes] if any(each.tried for each in outcomes) else None,
         "folders": [each.folder for each in outcomes],
     }
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from imbalance_cli.config import EVERY_REGISTRY, REGISTRIES, Experiment, Seed, Setting
 from imbalance_cli.errors import SettingError, did_you_mean
-from imbalance_cli.registry import full_name, is_own
+from imbalance_cli.own_methods import with_full_names
 from imbalance_cli.setting_problems import place_of, problems_of, shown
 from imbalance_cli.strict_yaml import Document, read_yaml
 from imbalance_cli.studies.scores import METRICS, POINTS
@@ -79,6 +79,9 @@ class StudyFile(BaseModel):
         raw = {
             key: [] if value is None and key in ("methods", "base") else value for key, value in document.value.items()
         }
+        if path is not None:
+            naming = raw.keys() & {"base", "methods", "vary", "tune"}
+            raw |= {key: with_full_names(raw[key], path.parent) for key in naming}
         sources = _sources(path, document)
         for key, (flag, value) in changes.items():
             raw[key], sources[key] = value, flag
@@ -135,7 +138,7 @@ def recipe_settings(path: Path, place: str) -> tuple[Setting, ...]:
         document = _mapping(path)
     except SettingError as error:
         raise SettingError(f"{place}{error}" if place.endswith(": ") else f"{place}: {error}") from error
-    return tuple(_flat(document.value, (), _sources(path, document)))
+    return tuple(_flat(with_full_names(document.value, path.parent), (), _sources(path, document)))
 
 
 def absolute(settings: Iterable[Setting]) -> tuple[Setting, ...]:
@@ -146,7 +149,7 @@ def absolute(settings: Iterable[Setting]) -> tuple[Setting, ...]:
 def _absolute(setting: Setting) -> Any:
     value = setting.value
     if setting.path[0] in (*EVERY_REGISTRY, "stages"):
-        return _with_full_names(value)
+        return with_full_names(value)
     if not isinstance(value, str) or setting.path not in [("data", name) for name in ("dataset", "data_dir", "subset")]:
         return value
     path = os.path.abspath(os.path.expanduser(value))
@@ -161,15 +164,6 @@ def _is_built_in(dataset: str) -> bool:
     from imbalance_cli.data.sources import BUILT_IN
 
     return dataset in BUILT_IN
-
-
-def _with_full_names(value: Any) -> Any:
-    """`value`, a choice of methods, with the absolute paths of users' own."""
-    if isinstance(value, dict):
-        return {key: _with_full_names(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_with_full_names(each) for each in value]
-    return full_name(value) if isinstance(value, str) and is_own(value) else value
 
 
 def _mapping(path: Path) -> Document:

@@ -9,6 +9,7 @@ from typing import Any
 
 from imbalance_cli.config import DECIDED_BY_SUBSET, Experiment, Setting, resolve
 from imbalance_cli.errors import SettingError, did_you_mean
+from imbalance_cli.own_methods import with_full_names
 from imbalance_cli.setting_problems import shown
 from imbalance_cli.studies.file import StudyFile, absolute, recipe_settings
 from imbalance_cli.studies.study import Settings, Study, part_name, takes, value_of
@@ -122,7 +123,7 @@ class _Reading:
             point=self.said.point,
             baseline=self.said.baseline or next(iter(rows)),
             published=self._published(flags),
-            tune=self.said.tune,
+            tune=with_full_names(self.said.tune),
             trials=self.said.trials,
             search=self.said.search,
         )

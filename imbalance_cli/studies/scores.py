@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-POINTS = {
-    "argmax": "at argmax",
-    "prior": "with the prior corrected",
-    "validation": "at the threshold chosen on validation",
-}
+# The operating points by themselves, and as part of a sentence.
+POINT_NAMES = {"argmax": "argmax", "prior": "prior-corrected", "validation": "from validation"}
+POINTS = {"argmax": "at argmax", "prior": "prior-corrected", "validation": "at the threshold from validation"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,16 @@ METRICS = {
     "ece": Metric("calibration error", higher_is_better=False, decided=False),
     "log_loss": Metric("log loss", higher_is_better=False, decided=False, highest=math.inf),
 }
+
+
+def percent(share: float | None) -> str:
+    """`66.3 %`; a dash for what is not known."""
+    return "-" if share is None else f"{share * 100:.1f} %"
+
+
+def decimal(score: float | None) -> str:
+    """`0.619`; a dash for what is not known."""
+    return "-" if score is None else f"{score:.3f}"
 
 
 def amount(value: float) -> str:

@@ -276,13 +276,18 @@ def part_name(setting: Setting) -> str:
     if isinstance(value, float):
         text = f"{value:.10g}"
     elif isinstance(value, list):
-        text = "+".join(map(str, value))
+        text = "+".join(map(_word, value))
     elif isinstance(value, dict):
-        text = " ".join(map(str, value.values()))
+        text = " ".join(map(_word, value.values()))
     else:
-        text = "none" if value is None else str(value)
+        text = "none" if value is None else _word(value)
     key = ".".join(setting.path)
     return f"{setting.path[-1]} {os.path.basename(text) if key == 'data.dataset' else text}"
+
+
+def _word(value: Any) -> str:
+    """`value` as a part of a name: a user's own method without the folder of its file."""
+    return os.path.basename(str(value)) if is_own(str(value)) else str(value)
 
 
 def takes(settings: Iterable[Setting], key: str) -> bool:

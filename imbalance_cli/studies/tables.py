@@ -14,7 +14,8 @@ from rich.text import Text
 
 from imbalance_cli.errors import printable
 from imbalance_cli.reports import Prose, Rows
-from imbalance_cli.studies.scores import METRICS, POINTS, Metric, amount, p_number
+from imbalance_cli.studies.scores import METRICS, POINT_NAMES, POINTS, Metric, amount, decimal, p_number, percent
+from imbalance_cli.studies.tuning import about_candidates, candidates
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -24,6 +25,7 @@ Row = Mapping[str, Any]  # of a condition
 Column = tuple[str, Callable[[Row], str]]  # its heading, and what it says of a row
 
 MOST_NAMED = 3  # classes; more are summed up
+MOST_TRIED = 24  # candidates; of more only those that were chosen
 GAP = 2  # between the columns of a table in a terminal
 
 LATEX = str.maketrans(
@@ -51,31 +53,12 @@ def comparison_report(comparison: Mapping[str, Any]) -> RenderableType:
     for condition in comparison["conditions"]:
         parts += ["", Prose(printable(_heading(comparison, condition)), style="bold")]
         if condition["rows"]:
-            parts += ["", _Folded(_columns(comparison, condition), condition["rows"]), ""]
+            parts += ["", Folded(_columns(comparison, condition), condition["rows"]), ""]
+        if tried := candidates(condition["rows"], MOST_TRIED):
+            parts += [Folded(_tried(comparison), [{"candidate": each} for each in tried]), ""]
         parts += [Prose(printable(f"Note: {warning}."), style="yellow") for warning in condition["warnings"]]
         parts += [Prose(printable(condition["verdict"]), style="bold")]
     parts += ["", *(Prose(printable(note), style="dim") for note in _notes(comparison))]
-    return Group(*parts)
-
-
-def paired_report(compared: Mapping[str, Any]) -> RenderableType:
-    """Runs against the first of them on the same test images, as `paired_runs.compare_runs` gives them."""
-    data, rows = compared["data"], compared["rows"]
-    heading = f"{POINTS[compared['point']]} ({data['dataset']}; test images: {data['test_images']:,}, "
-    heading += f"of {data['minority']} {data['minority_images']:,})"
-    groups = [
-        _reached(data["minority"]),
-        _resampled("balanced_accuracy", "balanced"),
-        _discordant("right", "alone right"),
-    ]
-    if data["minority_images"]:
-        found = f"{data['minority']} found"
-        groups += [_resampled("minority_recall", found), _discordant("minority_right", f"{found} alone")]
-    parts: list[RenderableType] = ["", Prose(printable(f"Decided {heading}"), style="bold"), ""]
-    parts += [_Folded([[("run", lambda row: row["run"])], *groups], rows), ""]
-    parts += [Prose(printable(f"Note: {warning}."), style="yellow") for warning in compared["warnings"]]
-    parts += [Prose(printable(compared["verdict"]), style="bold"), ""]
-    parts += [Prose(printable(f"Differences are from {compared['runs'][0]}. p: {compared['test']}."), style="dim")]
     return Group(*parts)
 
 
@@ -85,15 +68,21 @@ def to_markdown(comparison: Mapping[str, Any]) -> str:
     for condition in comparison["conditions"]:
         parts += [f"## {_markdown(_heading(comparison, condition))}", f"**{_markdown(condition['verdict'])}**"]
         if condition["rows"]:
-            columns = [column for group in _columns(comparison, condition) for column in group]
-            lines = [[_markdown(heading) for heading, _ in columns], [":---", *["---:"] * (len(columns) - 1)]]
-            for row in condition["rows"]:
-                cells = [_markdown(cell(row)) for _, cell in columns]
-                lines.append([f"**{cell}**" if cell else "" for cell in cells] if row["rank"] == 1 else cells)
-            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+            parts.append(_markdown_table(_columns(comparison, condition), condition["rows"]))
+        if tried := candidates(condition["rows"], MOST_TRIED):
+            parts.append(_markdown_table(_tried(comparison), [{"candidate": each} for each in tried]))
         if condition["warnings"]:
             parts.append("\n".join(f"- {_markdown(warning)}" for warning in condition["warnings"]))
     return "\n\n".join([*parts, *map(_markdown, _notes(comparison))]) + "\n"
+
+
+def _markdown_table(groups: Sequence[Sequence[Column]], rows: Sequence[Row]) -> str:
+    columns = [column for group in groups for column in group]
+    lines = [[_markdown(heading) for heading, _ in columns], [":---", *["---:"] * (len(columns) - 1)]]
+    for row in rows:
+        cells = [_markdown(cell(row)) for _, cell in columns]
+        lines.append([f"**{cell}**" if cell else "" for cell in cells] if row.get("rank") == 1 else cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def to_latex(comparison: Mapping[str, Any]) -> str:
@@ -176,7 +165,7 @@ def _numbers(comparison: Mapping[str, Any], condition: Condition, row: Row) -> d
 
 
 def _balanced(point: str, row: Row) -> str:
-    return _percent(row["points"][point])
+    return percent(row["points"][point])
 
 
 def _columns(comparison: Mapping[str, Any], condition: Condition) -> list[list[Column]]:
@@ -195,21 +184,19 @@ def _columns(comparison: Mapping[str, Any], condition: Condition) -> list[list[C
     ]
     difference: list[Column] = [("difference", lambda row: _difference(row, comparison["baseline"], metric))]
     if seeds:
-        score.append(("95 % interval", lambda row: _range(row["interval"], metric.number)))
-        difference.append(
-            ("its interval", lambda row: _range((row["difference"] or {}).get("interval"), metric.signed))
-        )
+        score.append(("95 % interval", lambda row: span(row["interval"], metric.number)))
+        difference.append(("its interval", lambda row: span((row["difference"] or {}).get("interval"), metric.signed)))
         difference.append(("p", lambda row: p_number((row["difference"] or {}).get("p_corrected"))))
     detail: list[Column] = [
-        (f"{data['minority']} found", lambda row: _percent(row["minority_recall"])),
-        (f"{data['majority']} kept", lambda row: _percent(row["majority_recall"])),
-        ("AUROC", lambda row: _decimal(row["auroc"])),
+        (f"{data['minority']} found", lambda row: percent(row["minority_recall"])),
+        (f"{data['majority']} kept", lambda row: percent(row["majority_recall"])),
+        ("AUROC", lambda row: decimal(row["auroc"])),
     ]
     if any(row["published"] for row in rows):
         detail.append(("published, %", lambda row: _published(row["published"])))
     points: list[Column] = [
-        (f"balanced: {name}", partial(_balanced, name))
-        for name in POINTS
+        (words if number else f"balanced: {words}", partial(_balanced, name))
+        for number, (name, words) in enumerate(POINT_NAMES.items())
         if any(row["points"][name] is not None for row in rows)
     ]
     budget: list[Column] = [
@@ -225,39 +212,20 @@ def _columns(comparison: Mapping[str, Any], condition: Condition) -> list[list[C
     return [[("method", lambda row: row["method"])], score, *compared, detail, points, budget]
 
 
-def _reached(minority: str) -> list[Column]:
-    return [
-        ("accuracy", lambda row: _percent(row["accuracy"])),
-        ("balanced", lambda row: _percent(row["balanced_accuracy"])),
-        (f"{minority} found", lambda row: _percent(row["minority_recall"])),
-        ("AUROC", lambda row: _decimal(row["auroc"])),
-    ]
+def _tried(comparison: Mapping[str, Any]) -> list[list[Column]]:
+    """The columns for what was tried on validation images, as rows that hold a candidate each."""
+    metric = METRICS[comparison["metric"]]
+    names: Column = ("tried on validation", lambda row: f"{row['candidate'].method}: {row['candidate'].values}")
+    seeds: list[list[Column]] = [[(f"seed {seed}", partial(_of_seed, seed, metric))] for seed in comparison["seeds"]]
+    return [[names], *seeds]
 
 
-def _resampled(quantity: str, words: str) -> list[Column]:
-    """How a run's `quantity` differs from that of the first."""
-    metric = METRICS[quantity]
-    return [
-        (f"{words}, difference", lambda row: _of(row, quantity, lambda found: metric.signed(found["mean"]))),
-        ("its interval", lambda row: _of(row, quantity, lambda found: _range(found["interval"], metric.signed))),
-        ("p", lambda row: _of(row, quantity, lambda found: p_number(found["p_corrected"]))),
-    ]
+def _of_seed(seed: int, metric: Metric, row: Row) -> str:
+    shown: str = row["candidate"].shown(seed, metric)
+    return shown
 
 
-def _discordant(quantity: str, words: str) -> list[Column]:
-    """On how many images a run alone is right, on how many the first alone."""
-    return [
-        (words, lambda row: _of(row, quantity, lambda found: f"{found['alone']:,}")),
-        ("the first alone", lambda row: _of(row, quantity, lambda found: f"{found['first_alone']:,}")),
-        ("p", lambda row: _of(row, quantity, lambda found: p_number(found["p_corrected"]))),
-    ]
-
-
-def _of(row: Row, quantity: str, shown: Callable[[Mapping[str, Any]], str]) -> str:
-    return "" if row["difference"] is None else shown(row["difference"][quantity])
-
-
-class _Folded:
+class Folded:
     """Columns in as few tables under each other as the terminal's width allows, the first column in each."""
 
     def __init__(self, groups: Sequence[Sequence[Column]], rows: Sequence[Row]) -> None:
@@ -333,8 +301,11 @@ def _notes(comparison: Mapping[str, Any]) -> Iterator[str]:
             "Published: others' numbers. * was chosen on the test images, which makes it better than it would be "
             f"on new ones. {_sources(rows)}"
         )
+    yield f"{', '.join(POINT_NAMES.values()).capitalize()}: the balanced accuracy at each operating point."
     if any(row["chosen"] for row in rows):
         yield "Chosen: settings tuned for each seed on validation images alone."
+    if about := about_candidates(rows, metric):
+        yield about
 
 
 def _sources(rows: Sequence[Row]) -> str:
@@ -353,16 +324,9 @@ def _difference(row: Row, baseline: str, metric: Metric) -> str:
     return "-" if row["difference"] is None else metric.signed(row["difference"]["mean"])
 
 
-def _range(ends: Sequence[float] | None, shown: Callable[[float], str]) -> str:
+def span(ends: Sequence[float] | None, shown: Callable[[float], str]) -> str:
+    """An interval from its one end to the other; nothing for none."""
     return "" if ends is None else f"{shown(ends[0])} to {shown(ends[1])}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f} %"
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _published(number: Mapping[str, Any] | None) -> str:

@@ -6,13 +6,14 @@ import math
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.errors import SettingError
 from imbalance_cli.randomness import keyed_seed
+from imbalance_cli.studies.scores import METRICS, POINTS, Metric
 
 Values = dict[str, Any]
 
@@ -144,6 +145,68 @@ def best(trials: Sequence[Mapping[str, Any]]) -> int:
         return trials[number]["score"], -math.inf if auroc is None else auroc, -number
 
     return max((number for number, trial in enumerate(trials) if trial["score"] is not None), key=rank)
+
+
+def tried(choice: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """What the `choice` of a cell was made from: of each proposal its values, its score on validation, and if it won.
+
+    The score is that of `metric`, None where training failed; point: the operating point that it is at.
+    """
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    different = {trial["folder"]: trial for trial in choice["trials"]}  # a value proposed twice is one trial
+    return [
+        {
+            "values": trial["values"],
+            "validation": None if trial["score"] is None else sign * trial["score"],
+            "point": trial.get("point"),  # which older versions did not note
+            "chosen": folder == choice["chosen"],
+        }
+        for folder, trial in different.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Values that were tried for a method: by seed their score on validation, and the seeds that they won."""
+
+    method: str
+    values: str
+    scores: dict[int, float | None] = field(default_factory=dict)
+    won: set[int] = field(default_factory=set)
+
+    def shown(self, seed: int, metric: Metric) -> str:
+        """The score of `seed`, marked if it won; a dash where these values were not tried."""
+        if seed not in self.scores:
+            return "-"
+        score = self.scores[seed]
+        return "failed" if score is None else "✓ " * (seed in self.won) + metric.shown(score)
+
+
+def candidates(rows: Sequence[Mapping[str, Any]], most: int) -> list[Candidate]:
+    """What was tried for the methods of a condition's `rows`; of more than `most`, those that won for some seed."""
+    found: dict[tuple[str, str], Candidate] = {}
+    for row in rows:
+        for seed, trials in zip(row["seeds"], row.get("tried") or (), strict=False):
+            for trial in trials:
+                values = ", ".join(f"{key} {value}" for key, value in trial["values"].items())
+                each = found.setdefault((row["method"], values), Candidate(row["method"], values))
+                each.scores[seed] = trial["validation"]
+                if trial["chosen"]:
+                    each.won.add(seed)
+    return [each for each in found.values() if each.won or len(found) <= most]
+
+
+def about_candidates(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
+    """What the scores of `candidates` are, in words; nothing where nothing was tuned."""
+    trials = [trial for row in rows for of_seed in row.get("tried") or () for trial in of_seed]
+    if not trials:
+        return ""
+    points = {trial["point"] for trial in trials} - {None}
+    at = f", {POINTS[points.pop()]}" if metric.decided and len(points) == 1 else ""
+    return (
+        f"Tried: {metric.words} on the validation images of each seed{at}; ✓ was chosen, and it alone met the test "
+        "images. The best of several on the images that they were chosen by is likely to look better than it is."
+    )
 
 
 def _suggested(trial: Any, key: str, given: Sequence[Any] | str) -> Any:

@@ -208,11 +208,11 @@ def _scored(trial: Mapping[str, Any], tuning: Tuning) -> dict[str, Any]:
     """A trial with its score, of which the highest is best; with None if its training failed."""
     scores = trial["validation"]
     if scores is None:
-        return {**trial, "score": None, "auroc": None}
+        return {**trial, "score": None, "auroc": None, "point": None}
     point = tuning.point if scores["operating_points"][tuning.point] is not None else "prior"
     score = Outcome("", "", 0, scores, 0.0, 0, 0, "validation").score(tuning.metric, point)
     score *= 1 if METRICS[tuning.metric].higher_is_better else -1
-    return {"score": score, "auroc": scores["auroc"], "seconds": trial["seconds"]}
+    return {"score": score, "auroc": scores["auroc"], "point": point, "seconds": trial["seconds"]}
 
 
 @contextmanager

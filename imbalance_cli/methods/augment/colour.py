@@ -27,8 +27,16 @@ def colour(
 ) -> Tensor:
     """Brightness, contrast, saturation and hue of each image changed by a little (Howard, 2013).
 
-    In that order: each of the first three times a factor uniform in 1 - strength to 1 + strength, the hue moved by
-    up to `hue` turns of the colour wheel either way.
+    When: for photographs in any light, with few images of a class; in configs/recipes/best.yaml it is one of several.
+    Where colour tells the classes apart, set hue and saturation to 0 or leave it out.
+
+        brightness, contrast and saturation times 1 + strength u
+        hue moved by hue u turns of the colour wheel
+
+    In that order, each with a u of its own, uniform in -1 to 1; strength is the option of that name. Options of 0
+    change nothing.
+
+    Also known as: color_jitter, colour_jitter, color.
     """
     by = 2 * draws - 1
     if brightness:

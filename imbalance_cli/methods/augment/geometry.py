@@ -22,7 +22,15 @@ else:
 
 @AUGMENTATIONS.register
 def crop(images: Tensor, draws: Tensor, *, padding: Annotated[int, Interval(ge=1, le=64)] = 4) -> Tensor:
-    """Each image shifted by up to `padding` pixels either way, black beyond its edge (He et al., 2016)."""
+    """Each image shifted by up to `padding` pixels either way, black beyond its edge (He et al., 2016).
+
+    When: for photographs, in which things may stand anywhere: it is on by default. The 4 pixels are for images of 32;
+    larger images want more. Where the place itself says the class, leave it out.
+
+    Each shift, to the side and up or down, is equally likely.
+
+    Also known as: random_crop.
+    """
     batch, _, height, width = images.shape
     windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all crops
     top, left = (draws[:, :2] * (2 * padding + 1)).long().unbind(1)
@@ -31,7 +39,13 @@ def crop(images: Tensor, draws: Tensor, *, padding: Annotated[int, Interval(ge=1
 
 @AUGMENTATIONS.register
 def flip(images: Tensor, draws: Tensor, *, probability: Annotated[float, Interval(ge=0, le=1)] = 0.5) -> Tensor:
-    """Each image mirrored left to right with the given probability."""
+    """Each image mirrored left to right with the given probability.
+
+    When: wherever a mirrored image is of the same class: it is on by default. Leave it out for text, digits and
+    whatever else has a left and a right: augment: [crop].
+
+    Also known as: horizontal_flip, random_horizontal_flip, hflip.
+    """
     batch = len(images)
     pixels = images.permute(0, 2, 3, 1)
     both = torch.cat([pixels, pixels.flip(2)])
@@ -53,8 +67,18 @@ def affine(
 ) -> Tensor:
     """Each image turned, scaled, moved and sheared by a little, black beyond its edge (Simard et al., 2003).
 
-    Each of them uniform: turned by up to `rotation` degrees and sheared by up to `shear` degrees either way,
-    1 - scale to 1 + scale times as large, moved by up to the share `translation` of its width and height.
+    When: with few images of a class, in a training long enough to see many versions of each; it is one of several in
+    configs/recipes/best.yaml. In ten epochs strong augmentation did not pay here. Where a turned thing is another, as
+    6 and 9, keep rotation small.
+
+        angle = rotation u_1
+        size = 1 + scale u_2
+        shift = translation (u_3 width, u_4 height)
+        slant = shear u_5
+
+    Each u is uniform in -1 to 1, drawn anew for each image; rotation and shear are in degrees.
+
+    Also known as: random_affine.
     """
     height, width = images.shape[2:]
     turn, growth, right, down, slant = (2 * draws[:, :5] - 1).unbind(1)

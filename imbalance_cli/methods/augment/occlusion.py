@@ -19,7 +19,13 @@ else:
 
 @AUGMENTATIONS.register
 def cutout(images: Tensor, draws: Tensor, *, size: Annotated[int, Interval(ge=1, le=1024)] = 8) -> Tensor:
-    """A square of each image in its mean colour, centred anywhere in it (DeVries and Taylor, 2017)."""
+    """A square of each image in its mean colour, centred anywhere in it (DeVries and Taylor, 2017).
+
+    When: against learning a class by one detail; in configs/recipes/best.yaml it is one of several. The square must not
+    hide the whole thing: the 8 pixels are for images of 32, and larger images want more.
+
+    At the edge of the image less than the square is hidden.
+    """
     height, width = images.shape[2:]
     top = (draws[:, 0] * height).long() - size // 2
     left = (draws[:, 1] * width).long() - size // 2
@@ -36,7 +42,15 @@ def erasing(
 ) -> Tensor:
     """A rectangle of some images in their mean colour: 0.02 to `largest` of the area (Zhong et al., 2020).
 
-    Its height is 0.3 to 1 / 0.3 times its width, as long as both fit.
+    When: as cutout, for images of any size: what it hides goes by their area, and some images stay whole.
+
+        area = (0.02 + (largest - 0.02) u_1) width height
+        height / width of the rectangle = 0.3^(1 - 2 u_2)
+
+    Each u is uniform in 0 to 1. So its height is 0.3 to 1 / 0.3 times its width, as long as both fit; it lies wholly
+    within the image.
+
+    Also known as: random_erasing.
     """
     height, width = images.shape[2:]
     area = (0.02 + (largest - 0.02) * draws[:, 1]) * height * width

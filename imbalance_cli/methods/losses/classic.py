@@ -26,9 +26,16 @@ else:
 def cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor, *, label_smoothing: Smoothing = 0.0) -> Tensor:
     """Minus the log-probability of the true class: every example counts alike.
 
-    What every remedy is compared with: it ranks images well, but argmax then favours the common classes.
+    When: to compare every remedy with. It ranks images well, but argmax then favours the common classes; correcting
+    the prior afterwards makes up for most of that.
 
-    label_smoothing spreads that share of the target evenly over all classes (Szegedy et al., 2016).
+        loss = -(1 - s) log p_y - (s / C) sum_j log p_j
+        s = label_smoothing
+
+    label_smoothing spreads that share of the target evenly over all classes (Szegedy et al., 2016). Without it, as by
+    default, the loss is -log p_y.
+
+    Also known as: ce, categorical_cross_entropy, log_loss, nll, softmax_loss, bce (two classes).
     """
     return F.cross_entropy(_two_columns(logits), labels, reduction="none", label_smoothing=label_smoothing)
 
@@ -45,13 +52,19 @@ def focal(
 ) -> Tensor:
     """Cross-entropy scaled by (1 - p)^gamma, so that easy examples count less (Lin et al., 2017).
 
-    For data with many easy images. Of uneven classes it ranks images about as well as cross-entropy, with flatter
-    probabilities.
+    When: for data with many easy images. Of uneven classes it ranks images about as well as cross-entropy, with
+    flatter probabilities, and argmax favours the common ones nearly as much, at a large gamma too: it is no remedy by
+    itself.
 
-    alpha weighs the classes: a number is the weight of the rarest of two classes, the other gets 1 - alpha; a
-    list holds one weight per class; "counts" makes them proportional to 1 / count with sum 1; null means none.
-    On two logits this is the paper's sigmoid form of their difference. Raises SettingError for an alpha that
-    does not fit the classes.
+        loss = -alpha_y (1 - p_y)^gamma log p_y
+
+    alpha weighs the classes: a number is the weight of the rarest of two classes, the other gets 1 - alpha; a list
+    holds one weight per class; "counts" makes them proportional to 1 / count with sum 1; null means that all are 1. On
+    two logits this is the paper's sigmoid form of their difference. gamma 0 without alpha is cross_entropy.
+
+    Also known as: focal_loss, sigmoid_focal_loss (two classes).
+
+    Raises SettingError for an alpha that does not fit the classes.
     """
     logits = _two_columns(logits)
     if gamma == 0:  # the limit, bit for bit
@@ -79,10 +92,16 @@ def logit_adjustment(
 ) -> Tensor:
     """Cross-entropy on logits plus tau times the log prior, so that argmax is right for equally common classes.
 
-    The first to try where every class matters alike.
+    When: the first to try where every class matters alike; at argmax the best loss measured here on two very uneven
+    classes. It ranks images little better than cross-entropy. Where the classes will be as uneven as in training and
+    every mistake counts alike, cross-entropy decides better.
 
-    With tau = 1 this is balanced softmax (Menon et al., 2021; Ren et al., 2020). A class without images is
-    treated as having one.
+        loss = -log(exp(z_y + tau log pi_y) / sum_j exp(z_j + tau log pi_j))
+
+    With tau = 1 this is balanced softmax (Menon et al., 2021; Ren et al., 2020); tau 0 is cross_entropy. A class
+    without images is treated as having one. label_smoothing is that of cross_entropy, on the adjusted logits.
+
+    Also known as: la, balanced_softmax (tau = 1).
     """
     adjusted = logits + (tau * log_prior(counts)).to(logits)
     return F.cross_entropy(adjusted, labels, reduction="none", label_smoothing=label_smoothing)
@@ -93,7 +112,12 @@ def logit_adjustment(
 def mse(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
     """Squared distance of the probabilities from the one-hot target, summed over classes (Brier, 1950).
 
-    It hardly pulls where the truth seems impossible: wrong labels harm less, and learning starts slowly.
+    When: where labels may be wrong. It hardly pulls where the truth seems impossible: wrong labels harm less, and
+    learning starts slowly. It takes no account of how common a class is.
+
+        loss = (1 - p_y)^2 + sum_{j != y} p_j^2
+
+    Also known as: brier, brier_score, squared_error.
     """
     return _probability_errors(logits, labels).square().sum(1)
 
@@ -103,9 +127,15 @@ def mse(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
 def huber(logits: Tensor, labels: Tensor, counts: Tensor, *, delta: Annotated[float, Gt(0)] = 0.5) -> Tensor:
     """Half the squared probability error up to delta, linear beyond, summed over classes (Huber, 1964).
 
-    Large errors pull less still than in mse.
+    When: as mse, where labels may be wrong. Large errors pull less still than in mse, so that learning starts more
+    slowly still. It takes no account of how common a class is.
+
+        loss = h(1 - p_y) + sum_{j != y} h(p_j)
+        h(e) = e^2 / 2 up to e = delta, delta (e - delta / 2) beyond
 
     Probabilities never err by more than 1, so a delta of 1 or more gives half of mse.
+
+    Also known as: smooth_l1 (delta = 1).
     """
     errors = _probability_errors(logits, labels)
     pulls = errors.detach().clamp(-delta, delta)  # what the errors' gradient is
@@ -116,7 +146,12 @@ def huber(logits: Tensor, labels: Tensor, counts: Tensor, *, delta: Annotated[fl
 def hinge(logits: Tensor, labels: Tensor, counts: Tensor, *, margin: Annotated[float, Gt(0)] = 1.0) -> Tensor:
     """How far the true class falls short of beating the best other one by a margin (Crammer and Singer, 2001).
 
-    For decisions rather than probabilities: beyond the margin an image counts nothing.
+    When: for decisions rather than probabilities: beyond the margin an image counts nothing. It takes no account of
+    how common a class is, which margin_hinge does.
+
+        loss = max(0, margin + max_{j != y} z_j - z_y)
+
+    Also known as: crammer_singer, multiclass_hinge, svm.
     """
     return (margin + lead_against(logits, labels)).clamp(min=0)
 

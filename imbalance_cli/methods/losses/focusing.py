@@ -41,10 +41,20 @@ def class_balanced_focal(
 ) -> Tensor:
     """Sigmoid focal loss of each class against the rest, weighted by effective numbers (Cui et al., 2019).
 
-    Made for long tails of many classes.
+    When: made for long tails of many classes. Of two very uneven classes argmax finds the rare one about as well as
+    with class_weights inverse, so less well than with logit_adjustment, and images are ranked worse than by
+    cross-entropy.
 
-    The weights are scaled as class_weights are: the average example of the stream weighs 1, where the paper's
-    weights sum to the number of classes. class_weights multiply them, so leave those at none.
+        loss = w_y (f(z_y) + sum_{j != y} f(-z_j))
+        f(z) = -(1 - sigmoid(z))^gamma log sigmoid(z)
+        w_j = e_j sum_k n_k / sum_k n_k e_k
+        e_j = (1 - beta) / (1 - beta^n_j)
+
+    The weights are scaled as class_weights are: the average example of the stream weighs 1, where the paper's weights
+    sum to the number of classes. class_weights multiply them, so leave those at none. beta 0 weighs all alike, and
+    gamma 0 then leaves the sum of the classes' binary cross-entropies.
+
+    Also known as: cb_focal, class_balanced_loss.
     """
     raw = torch.where(counts > 0, effective_number(counts.clamp(min=1), beta=beta), 0.0)
     weights = raw * counts.sum() / (raw * counts).sum()
@@ -64,11 +74,18 @@ def asymmetric(
 ) -> Tensor:
     """Focal loss that is turned down otherwise for the true class than for the rest (Ridnik et al., 2021).
 
-    For many classes, most of which are easily told to be absent.
+    When: for many classes, most of which are easily told to be absent. It takes no account of how common a class is.
 
-    This is the paper's form for one label per image: the true class counts as in focal, with gamma_positive; the
-    share that label_smoothing leaves to another class counts p^gamma_negative times. Without smoothing the other
-    classes count nothing, and this is focal; at both gammas 0 it is smoothed cross-entropy.
+        loss = -t_y (1 - p_y)^gamma_positive log p_y - t rest
+        rest = sum_{j != y} p_j^gamma_negative log p_j
+        t_y = 1 - label_smoothing + t
+        t = label_smoothing / C
+
+    This is the paper's form for one label per image: the true class counts as in focal, with gamma_positive; the share
+    that label_smoothing leaves to another class counts p_j^gamma_negative times. Without smoothing the other classes
+    count nothing, and this is focal; at both gammas 0 it is smoothed cross-entropy.
+
+    Also known as: asl, asymmetric_single_label.
     """
     if label_smoothing == 0:
         return focal(logits, labels, counts, gamma=gamma_positive)
@@ -90,7 +107,14 @@ def asymmetric(
 def poly1(logits: Tensor, labels: Tensor, counts: Tensor, *, epsilon: Epsilon = 1.0) -> Tensor:
     """Cross-entropy plus epsilon (1 - p): the first term of its polynomial weighs more (Leng et al., 2022).
 
-    A small change to cross-entropy: worth a try are 1, 2 and, to weigh that term less, -1.
+    When: for a small change to cross-entropy: worth a try are 1, 2 and, to weigh that term less, -1. It takes no
+    account of how common a class is.
+
+        loss = -log p_y + epsilon (1 - p_y)
+
+    epsilon 0 is cross_entropy.
+
+    Also known as: poly_1, polyloss, poly1_cross_entropy.
     """
     loss = F.cross_entropy(logits, labels, reduction="none")
     return loss - epsilon * (-loss).expm1()
@@ -100,7 +124,14 @@ def poly1(logits: Tensor, labels: Tensor, counts: Tensor, *, epsilon: Epsilon = 
 def poly_focal(logits: Tensor, labels: Tensor, counts: Tensor, *, gamma: Focus = 2.0, epsilon: Epsilon = 1.0) -> Tensor:
     """Focal loss plus epsilon (1 - p)^(gamma + 1), its first term weighing more (Leng et al., 2022).
 
-    To focal as poly1 is to cross-entropy.
+    When: where focal is worth a try, for a small change to it: to focal as poly1 is to cross-entropy. It takes no
+    account of how common a class is.
+
+        loss = -(1 - p_y)^gamma log p_y + epsilon (1 - p_y)^(gamma + 1)
+
+    epsilon 0 is focal, gamma 0 is poly1.
+
+    Also known as: poly1_focal.
     """
     if gamma == 0:
         return poly1(logits, labels, counts, epsilon=epsilon)

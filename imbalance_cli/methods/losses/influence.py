@@ -31,9 +31,18 @@ def influence_balanced(
 ) -> Tensor:
     """Cross-entropy over the influence of the example, times scale / count: for fine-tuning (Park et al., 2021).
 
-    The influence is the size (sum of absolute values) of the gradient at the logits times that of the features,
-    which is 1 without features; epsilon is added to it. The factor is a constant to the gradient. The counts
-    weigh as 1 / count does, scaled to sum 1 over the classes, so leave class_weights at none.
+    When: for fine-tuning, in a stage after one of cross-entropy, which takes half of the epochs in the paper. It is
+    not for a network that has learnt nothing yet.
+
+        loss = -scale w_y log p_y / (2 (1 - p_y) |x|_1 + epsilon)
+        w_j = (1 / n_j) / sum_k (1 / n_k)
+
+    The influence is the size (sum of absolute values) of the gradient at the logits, 2 (1 - p_y), times that of the
+    features, |x|_1, which is 1 without features; epsilon is added to it. The factor of log p_y is a constant to the
+    gradient. The counts weigh as 1 / count does, scaled to sum 1 over the classes that have images, so leave
+    class_weights at none.
+
+    Also known as: ib, ib_loss.
     """
     loss = F.cross_entropy(logits, labels, reduction="none")
     with torch.no_grad():

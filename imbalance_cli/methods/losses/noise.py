@@ -28,8 +28,15 @@ def generalized_cross_entropy(
 ) -> Tensor:
     """(1 - p^q) / q, from cross-entropy (q near 0) to 1 - p (q = 1), for noisy labels (Zhang and Sabuncu, 2018).
 
-    Examples whose true class has a probability of `truncation` or less teach nothing: with the paper's 0.5 only
-    a network that has learnt something goes on learning.
+    When: where some labels are wrong. It is no remedy for uneven classes: it learns little from an image whose true
+    class seems improbable, be that label wrong or the class rare.
+
+        loss = (1 - max(truncation, p_y)^q) / q
+
+    Examples whose true class has a probability of `truncation` or less teach nothing: with the paper's 0.5 only a
+    network that has learnt something goes on learning.
+
+    Also known as: gce, lq, truncated_lq (truncation = 0.5), unhinged (q = 1).
     """
     least = -math.log(truncation) if truncation > 0 else math.inf
     loss = F.cross_entropy(logits, labels, reduction="none").clamp(max=least)
@@ -47,8 +54,15 @@ def symmetric_cross_entropy(
 ) -> Tensor:
     """Cross-entropy plus the reverse one, of labels under predictions, for noisy labels (Wang et al., 2019).
 
-    forward and reverse weigh the two, alpha and beta in the paper, which has 0.1 and 1 for ten classes, 6 and 0.1
-    for a hundred. The logarithm of a label's 0 counts as -4, so the reverse part is 4 (1 - p).
+    When: where some labels are wrong. It takes no account of how common a class is.
+
+        loss = -forward log p_y + 4 reverse (1 - p_y)
+
+    forward and reverse weigh the two, alpha and beta in the paper, which has 0.1 and 1 for ten classes, 6 and 0.1 for
+    a hundred. The logarithm of a label's 0 counts as -4, so the reverse part is 4 (1 - p_y). With forward 1 and
+    reverse 0 this is cross_entropy.
+
+    Also known as: sce, sl.
     """
     loss = F.cross_entropy(logits, labels, reduction="none")
     return forward * loss - 4 * reverse * (-loss).expm1()

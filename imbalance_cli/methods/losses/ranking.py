@@ -40,10 +40,18 @@ def auc_margin(
 ) -> Tensor:
     """Spread of the scores in and outside a class, and how far their means are from a margin (Yuan et al., 2021).
 
-    For the area under the ROC curve, where the order of the images counts and the threshold is found later.
+    When: for the area under the ROC curve, where the order of the images counts and the threshold is found later:
+    argmax is no decision to rely on. It compares the examples of a batch: give it large batches that hold rare
+    classes.
 
-    The inner problem of the paper's min-max is solved for each batch, so the usual optimizers serve. Compares the
-    examples of a batch: give it large batches that hold rare classes.
+        loss = mean over j of v_j + u_j + max(0, margin - a_j + b_j)^2
+        a_j, v_j: mean and variance of p_j over the batch's images of class j
+        b_j, u_j: mean and variance of p_j over the batch's other images
+
+    That is the loss of a batch, the mean of its images' parts, over the classes that have images in it and not all of
+    them. The inner problem of the paper's min-max is solved for each batch, so the usual optimizers serve.
+
+    Also known as: aucm, auc_m, libauc.
     """
     parts = _parts(membership, logits)
     sizes = _sizes(labels, parts, logits.shape[1])
@@ -56,11 +64,19 @@ def pairwise_hinge(
 ) -> Tensor:
     """Squared hinge on every pair of examples whose scores are not a margin apart (Gao and Zhou, 2015).
 
-    For the area under the ROC curve, where the order of the images counts and the threshold is found later.
+    When: for the area under the ROC curve, where the order of the images counts and the threshold is found later:
+    argmax is no decision to rely on. It compares the examples of a batch: give it large batches that hold rare
+    classes. Of many classes it takes much longer than the other losses.
 
-    An example carries the pairs in which its own class is to be found. At margin 1, which no two probabilities
-    exceed, the mean is that of auc_margin. Compares the examples of a batch: give it large batches that hold rare
-    classes.
+        loss = mean over j of h_j
+        h_j: mean of max(0, margin - p_j(a) + p_j(b))^2 over all pairs of images
+             in the batch, a of class j and b of another
+
+    That is the loss of a batch, over the classes that have images in it and not all of them. An example carries the
+    pairs in which its own class is to be found. At margin 1, which no two probabilities exceed, the mean is that of
+    auc_margin.
+
+    Also known as: pairwise_squared_hinge, pairwise_auc.
     """
     parts = _parts(membership, logits)
     scores = logits.softmax(1, dtype=parts.dtype)

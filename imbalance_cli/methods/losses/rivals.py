@@ -33,10 +33,18 @@ def equalization(
 ) -> Tensor:
     """Softmax equalization: rare classes are mostly left out where they are not the true one (Tan et al., 2020).
 
-    Made for long tails of many classes.
+    When: made for long tails of many classes. A class is rare or it is not, so how rare it is makes no difference:
+    where it should, try logit_adjustment.
 
-    Rare are classes with fewer images than `tail` times the average class. Each is left out of the softmax of
-    each example of another class with probability `ignored`, drawn anew at every step.
+        loss = -log(exp(z_y) / sum_j k_j exp(z_j))
+        k_j = 0 with probability ignored if j != y and n_j < tail sum_k n_k / C
+        k_j = 1 otherwise
+
+    Rare are classes with fewer images than `tail` times the average class. Each is left out of the softmax of each
+    example of another class with probability `ignored`, drawn anew at every step. Where no class is rare, or ignored
+    is 0, this is cross_entropy.
+
+    Also known as: eql, seql, softmax_eql.
     """
     if ignored == 0:
         return F.cross_entropy(logits, labels, reduction="none")
@@ -57,11 +65,17 @@ def seesaw(
 ) -> Tensor:
     """Cross-entropy whose push on rarer classes shrinks, and grows on classes mistaken (Wang et al., 2021).
 
-    Made for long tails of many classes.
+    When: made for long tails of many classes. Of a few, try the simpler logit_adjustment first.
 
-    In the softmax another class counts (its count / the true class's)^mitigation if it is rarer, times
-    (its probability / the true class's)^compensation if it is more probable. Both factors are constants to the
-    gradient. The counts are those of the training images, where the paper counts along.
+        loss = -log(exp(z_y) / (exp(z_y) + sum_{j != y} s_j exp(z_j)))
+        s_j = min(1, n_j / n_y)^mitigation max(1, p_j / p_y)^compensation
+
+    In the softmax another class counts (its count / the true class's)^mitigation if it is rarer, times (its
+    probability / the true class's)^compensation if it is more probable. Both factors are constants to the gradient.
+    The counts are known from the start, where the paper counts along; a class without images is treated as having one.
+    At equal counts and compensation 0, or with both options 0, this is cross_entropy.
+
+    Also known as: seesaw_loss.
     """
     with torch.no_grad():
         rarity = (mitigation * log_prior(counts)).to(logits)

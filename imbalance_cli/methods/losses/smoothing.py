@@ -30,11 +30,19 @@ def label_aware_smoothing(
 ) -> Tensor:
     """Cross-entropy that smooths the labels of common classes more than those of rare ones (Zhong et al., 2021).
 
-    Against too much confidence in common classes, above all in a second stage that trains the classifier alone.
+    When: against too much confidence in common classes, above all in a second stage that trains the classifier alone.
+    For the decision, try logit_adjustment first.
 
-    The largest class gives the share `head` of its target to the other classes, the rarest one `tail`, and those
-    between along a sine of their count. A head smaller than the tail smooths rare classes more, a head of 0 the rare
-    ones alone: the opposite remedy (Shwartz-Ziv et al., 2023). Where all counts are equal, all are the tail.
+        loss = -(1 - s_y) log p_y - (s_y / (C - 1)) sum_{j != y} log p_j
+        s_j = tail + (head - tail) sin(90 degrees * h_j)
+        h_j = (N_j - min_k N_k) / (max_k N_k - min_k N_k)
+
+    The largest class gives the share `head` of its target to the other classes, the rarest one that has images `tail`,
+    and those between along a sine of their count. A head smaller than the tail smooths rare classes more, a head of 0
+    the rare ones alone: the opposite remedy (Shwartz-Ziv et al., 2023). Where all counts are equal, all are the tail;
+    head and tail 0 are cross_entropy.
+
+    Also known as: las.
     """
     sizes = counts if class_sizes is None else class_sizes
     rarest = smallest_present(sizes)

@@ -24,14 +24,21 @@
   const cost = (counts) => Number(element("miss").value) * counts.missed + Number(element("alarm").value) * counts.alarms;
 
   const share = (part, rest) => (part + rest ? part / (part + rest) : null);
-  const percent = (value) => (value === null ? "–" : `${(100 * value).toFixed(1)}\u00a0%`);
+  // 66.25 to the even digit, as in the rest of the page.
+  const tenths = new Intl.NumberFormat("en", {
+    minimumFractionDigits: 1, maximumFractionDigits: 1, roundingMode: "halfEven", useGrouping: false,
+  });
+  const percent = (value) => (value === null ? "–" : `${tenths.format(100 * value)}\u00a0%`);
   const number = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
 
   function show() {
     const at = Number(slider.value);
     const counts = countsAt(at);
     const [recall, specificity] = [share(counts.found, counts.missed), share(counts.right, counts.alarms)];
-    const known = [recall, specificity].filter((value) => value !== null);
+    const [positives, negatives] = [counts.found + counts.missed, counts.right + counts.alarms];
+    // Divided once, it is the same number as in the tables to the last bit.
+    const mean = (counts.found * negatives + counts.right * positives) / (2 * positives * negatives);
+    const balanced = positives && negatives ? mean : (recall ?? specificity);
     for (const [name, of] of [["found", "missed"], ["missed", "found"], ["alarms", "right"], ["right", "alarms"]]) {
       const cell = element(name);
       cell.firstElementChild.textContent = number(counts[name]);
@@ -40,7 +47,7 @@
     element("recall").textContent = percent(recall);
     element("precision").textContent = percent(share(counts.found, counts.alarms));
     element("specificity").textContent = percent(specificity);
-    element("balanced").textContent = percent(known.length ? known.reduce((a, b) => a + b) / known.length : null);
+    element("balanced").textContent = percent(balanced);
     element("cost").textContent = number(cost(counts));
     element("rate").textContent = number((1000 * cost(counts)) / Math.max(1, total(common) + total(rare)));
     const shown = probability(at).toPrecision(3);

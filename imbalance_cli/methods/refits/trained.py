@@ -1,17 +1,11 @@
-"""Refits: a trained network's features to another classifier of the same kind on top of them.
-
-What an imbalanced training spoils is mostly the last layer (Kang et al., 2020). Every method has the form
-`(features, labels, classifier, generator, *, options) -> Linear`: features float32 [n, d] of the training images and
-their labels int64 [n], perhaps resampled; classifier, the trained one, `Linear` or `Cosine` as what is returned;
-generator, where all draws come from. Everything is on the CPU, and equal generators give equal bytes.
-"""
+"""Refits that train a classifier on the features."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
 
@@ -19,113 +13,30 @@ from imbalance_cli.lazy import lazy_import
 from imbalance_cli.methods.losses.classic import cross_entropy
 from imbalance_cli.methods.losses.form import Smoothing
 from imbalance_cli.methods.optimizers import sgd
+from imbalance_cli.methods.refits.form import REFITS
 from imbalance_cli.methods.samplers import class_draws
 from imbalance_cli.methods.schedules import cosine
 from imbalance_cli.methods.weights import class_weights
-from imbalance_cli.registry import Registry
 
 if TYPE_CHECKING:
     import torch
-    import torch.nn.functional as F
     from torch import Generator, Tensor
 
-    from imbalance_cli import blocks, weight_steps
+    from imbalance_cli import weight_steps
     from imbalance_cli.data import order
     from imbalance_cli.methods import posthoc
+    from imbalance_cli.methods.refits.form import Linear
 else:
     torch = lazy_import("torch")
-    F = lazy_import("torch.nn.functional")
-    blocks = lazy_import("imbalance_cli.blocks")
     weight_steps = lazy_import("imbalance_cli.weight_steps")
     order = lazy_import("imbalance_cli.data.order")
     posthoc = lazy_import("imbalance_cli.methods.posthoc")
-
-
-class Linear(NamedTuple):
-    """A linear classifier: weight float32 [classes, d], bias float32 [classes].
-
-    reference: the logits it gives an image that says nothing about its class, float64 [classes], which the prior
-    correction subtracts; 0 for a classifier that is balanced by itself (see `posthoc.uninformative_logits`).
-    """
-
-    weight: Tensor
-    bias: Tensor
-    reference: Tensor
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """What training may change."""
-        return [self.weight, self.bias]
-
-    @property
-    def rows(self) -> Tensor:
-        """What `seen` features are multiplied with."""
-        return self.weight
-
-    def seen(self, features: Tensor) -> Tensor:
-        """What counts of `features`."""
-        return features
-
-    def logits(self, features: Tensor) -> Tensor:
-        """What the classifier makes of `features`, [n, classes]."""
-        return F.linear(self.seen(features), self.rows, self.bias)
-
-    def fresh(self, generator: Generator) -> Linear:
-        """An untrained classifier of this kind, drawn as PyTorch draws a linear layer; without a reference yet."""
-        bound = 1 / math.sqrt(self.weight.shape[1])
-        weight, bias = torch.empty_like(self.weight), torch.empty_like(self.bias)
-        weight.uniform_(-bound, bound, generator=generator)
-        return self._replace(weight=weight, bias=bias.uniform_(-bound, bound, generator=generator))
-
-    def balanced(self, weight: Tensor, bias: Tensor) -> Linear:
-        """One of this kind that is balanced by itself."""
-        return self._replace(weight=weight, bias=bias, reference=torch.zeros(len(bias), dtype=torch.float64))
-
-
-class Cosine(Linear):
-    """A cosine classifier, as `blocks.CosineClassifier`: linear in features of length 1, by rows all equally long.
-
-    The length of its rows of `weight` changes nothing, and its bias stays 0.
-    """
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        return [self.weight]
-
-    @property
-    def rows(self) -> Tensor:
-        return blocks.CosineClassifier.SCALE * F.normalize(self.weight)
-
-    def seen(self, features: Tensor) -> Tensor:
-        return F.normalize(features)
-
-    def fresh(self, generator: Generator) -> Linear:
-        """Drawn as `blocks.CosineClassifier` draws its rows."""
-        return self._replace(weight=torch.empty_like(self.weight).normal_(generator=generator))
-
-
-REFITS: Registry[Callable[..., Linear]] = Registry("refit")
-
-# What has no use on a cosine classifier, and why.
-NEEDS_LENGTHS = {
-    "lws": "learns how long each row is to be, which changes nothing in a cosine classifier",
-    "tau_normalisation": "makes the rows more equally long, as which a cosine classifier takes them anyway",
-    "max_norm": "limits how long the rows are, which changes nothing in a cosine classifier",
-}
-# Whatever the classifier before was, these find the same.
-FROM_FEATURES_ALONE = ("crt", "nearest_mean")
 
 Epochs = Annotated[int, Interval(ge=1, le=100_000)]
 Rate = Annotated[float, Interval(gt=0, le=1000)]
 Decay = Annotated[float, Interval(ge=0, le=1)]
 
 BATCH_SIZE = 128
-
-
-@REFITS.register
-def none(features: Tensor, labels: Tensor, classifier: Linear, generator: Generator) -> Linear:
-    """The classifier as it was trained together with the rest."""
-    return classifier
 
 
 @REFITS.register
@@ -139,7 +50,20 @@ def crt(
     learning_rate: Rate = 0.1,
     weight_decay: Decay = 5e-4,
 ) -> Linear:
-    """A new classifier, trained with every class drawn equally often: cRT (Kang et al., 2020)."""
+    """A new classifier, trained on the features with every class drawn equally often: cRT (Kang et al., 2020).
+
+    When: on a finished run whose argmax forgets the rare classes: it takes seconds. Of two very uneven classes it found
+    the rare one far more often here than plain training did, but less often than the prior correction of the same
+    training. It cannot mend the features, and of a handful of images it learns what is peculiar to them.
+
+        minimise (1 / C) sum_j mean over x of class j of -log p_j
+        z_j = W_j . x + b_j
+
+    W_j and b_j are the weights and the bias of class j. They begin at random, so that nothing is left of the trained
+    ones; weight_decay keeps them small. The learning rate falls to 0 along a cosine.
+
+    Also known as: classifier_retraining, classifier_re_training, decoupling.
+    """
     found = classifier.fresh(generator)
     _train(
         found.parameters,
@@ -166,9 +90,17 @@ def lws(
     epochs: Epochs = 10,
     learning_rate: Rate = 0.1,
 ) -> Linear:
-    """The trained rows, each times a scale that is learned with classes drawn equally often (Kang et al., 2020).
+    """Each class's trained weights times a number, learned with every class drawn equally often (Kang et al., 2020).
 
-    A class's bias is scaled with its row, as in the authors' code.
+    When: as crt, where the rare classes have too few images to learn a classifier from: one number per class is all
+    that is learned. What the trained weights do not look at, it cannot find either.
+
+        z_j = s_j (W_j . x + b_j)
+
+    W_j and b_j, the trained weights and the bias of class j, stay; the s_j, 1 at first, minimise what crt does. A
+    class's bias is scaled with its weights, as in the authors' code.
+
+    Also known as: learnable_weight_scaling.
     """
     scale = torch.ones_like(classifier.bias)
     logits = classifier.logits(features)
@@ -188,35 +120,6 @@ def lws(
 
 
 @REFITS.register
-def tau_normalisation(
-    features: Tensor,
-    labels: Tensor,
-    classifier: Linear,
-    generator: Generator,
-    *,
-    tau: Annotated[float, Interval(ge=0, le=10)] = 0.7,
-) -> Linear:
-    """Rows divided by length^tau, for common classes grow the longer ones; no bias (Kang et al., 2020).
-
-    At tau 0 the rows stay as they are, at 1 all have length 1. Two classes have rows of nearly the same length, so it
-    is for more. The reference is what the trained one becomes: the lengths need not hold the whole prior.
-    """
-    scale = classifier.weight.norm(dim=1).clamp(min=1e-12) ** -tau
-    left = scale * (classifier.reference - classifier.bias)
-    return Linear(scale[:, None] * classifier.weight, torch.zeros_like(classifier.bias), left - left.mean())
-
-
-@REFITS.register
-def nearest_mean(features: Tensor, labels: Tensor, classifier: Linear, generator: Generator) -> Linear:
-    """The class whose mean of length-1 features has the smallest angle to an image's (Kang et al., 2020).
-
-    A row is a class mean scaled to length 1; there is no bias. A class without images has a row of 0.
-    """
-    sums = torch.zeros_like(classifier.weight).index_add(0, labels, F.normalize(features))
-    return classifier.balanced(F.normalize(sums), torch.zeros_like(classifier.bias))
-
-
-@REFITS.register
 def label_over_smoothing(
     features: Tensor,
     labels: Tensor,
@@ -227,11 +130,19 @@ def label_over_smoothing(
     epochs: Epochs = 20,
     learning_rate: Rate = 5e-4,
 ) -> Linear:
-    """The trained classifier trained on, with labels hardly more likely than the other classes (Sun et al., 2025).
+    """The trained classifier trained on, its targets spread almost evenly over all classes: LOS (Sun et al., 2025).
 
-    smoothing: the share of the target that is spread evenly over all classes. The steps are small and few, so that
-    what follows is on the way from the trained classifier rather than the least loss; and so is the reference, which
-    is what the trained one becomes.
+    When: for many classes, after training with strong weight decay, as in configs/recipes/label_over_smoothing.yaml. Of
+    two very uneven classes it ranked images worst of all recipes here.
+
+        minimise mean over x of -sum_j q_j log p_j
+        q_y = 1 - smoothing + smoothing / C
+        q_j = smoothing / C for the other classes
+
+    The steps are small and few, so that what comes out lies on the way from the trained classifier rather than where
+    the loss is least. What the prior correction subtracts goes the same way.
+
+    Also known as: los, label_oversmoothing, logits_retargeting, lort.
     """
     found = _copy(classifier)
     loss = partial(cross_entropy, label_smoothing=smoothing)
@@ -263,9 +174,20 @@ def max_norm(
     learning_rate: Rate = 0.01,
     weight_decay: Decay = 5e-4,
 ) -> Linear:
-    """The trained classifier trained on, no row longer than `longest`, classes weighed (Alshammari et al., 2022).
+    """The trained classifier trained on, no class's weights longer than `longest` (Alshammari et al., 2022).
 
-    The class weights are those of the effective number.
+    When: for many classes, after training with strong weight decay, as in the paper: it keeps the common classes from
+    growing longer weights than the rest, and rare classes count more. Like crt it cannot mend the features. It was not
+    measured here.
+
+        minimise mean over x of -w_y log p_y, with |W_j| <= longest
+        w_j = k / (1 - beta^N_j), beta = 0.9999, k such that mean w_y = 1
+        z_j = W_j . x + b_j
+
+    W_j are the weights of class j in the classifier, cut to `longest` after every step; w_j is its class weight, that
+    of the effective number. Images are drawn as often as they are there.
+
+    Also known as: weight_balancing, maxnorm.
     """
     found = _copy(classifier)
     draws = labels.bincount(minlength=len(found.bias)).double()
