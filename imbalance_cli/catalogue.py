@@ -46,23 +46,29 @@ NOTES = {
     "is DRS.",
     "augment": "augment_rarer makes augmentation stronger the rarer a class is: an image is changed with probability "
     "(images of the rarest class / images of its own)^augment_rarer. At 0, the default, all are.",
+    "schedule": "The learning rate is multiplied by the multiplier. Class weights and draws go that far from treating "
+    "all images alike, at 0, to what was chosen for them, at 1.",
     "mixing": "mixing_until is the share of the epochs whose images are mixed; the default 0.9 ends with a tenth of "
     "whole ones.",
 }
 
-# What a formula is written in. With another index the same is meant: n_y are the images of the true class.
+# What a formula is written in.
 SYMBOLS = {
     "y": "the true class",
     "j": "any class",
     "C": "the number of classes",
     "z_j": "the logit of class j",
     "p_j": "the softmax probability of class j",
-    "n_j": "the images of class j in an epoch, as drawn",
-    "N_j": "the images of class j",
-    "pi_j": "the share of class j in an epoch, n_j / sum n",
+    "n_j": "how many images of class j an epoch draws",
+    "N_j": "the number of images of class j",
+    "pi_j": "the share of class j among the images that an epoch draws, n_j / sum_k n_k",
     "w_j": "the weight of class j",
-    "x": "an image or its features",
+    "x": "the features of an image",
 }
+BEFORE_THE_NETWORK = ("mixing", AIDS.kind)  # kinds whose x is the image itself
+
+
+TO_BE_GIVEN = {"costs": [1, 20]}  # options without a default, as somebody with two classes might set them
 
 
 @dataclass(frozen=True)
@@ -150,11 +156,23 @@ class Entry:
     @property
     def symbols(self) -> dict[str, str]:
         """What the letters of the formula stand for, the options left out."""
-        names = {option.name for option in self.options}
-        words = {word for line in self.description.formula for word in re.findall(r"[A-Za-z]+(?:_\w+)*", line)} - names
+        words = self._words
         letters = {part for word in words for part in (word.split("_")[1:] if "_" in word else [word])}
         letters |= {f"{word.partition('_')[0]}_j" for word in words if "_" in word}
-        return {symbol: meaning for symbol, meaning in SYMBOLS.items() if symbol in letters}
+        meanings = SYMBOLS | ({"x": "an image"} if self.kind.name in BEFORE_THE_NETWORK else {})
+        return {symbol: meaning for symbol, meaning in meanings.items() if symbol in letters}
+
+    @property
+    def has_other_indices(self) -> bool:
+        """Whether a symbol stands in the formula with another index than j: n_y are the images of the true class."""
+        others = {f"{word[:-1]}j" for word in self._words if re.fullmatch(r"[A-Za-z]+_[a-ik-z]", word)}
+        return not others.isdisjoint(SYMBOLS)
+
+    @property
+    def _words(self) -> set[str]:
+        """The symbols and words of the formula, the options left out."""
+        names = {option.name for option in self.options}
+        return {word for line in self.description.formula for word in re.findall(r"[A-Za-z]+(?:_\w+)*", line)} - names
 
 
 def find_kind(word: str) -> Kind:
@@ -163,9 +181,15 @@ def find_kind(word: str) -> Kind:
     for kind in KINDS.values():
         if said in (kind.name, f"{kind.name}s", f"{kind.name}es", *kind.settings):
             return kind
+    raise SettingError(f"unknown kind of method {word!r}{did_you_mean(said, KINDS)}")
+
+
+def unknown(word: str) -> SettingError:
+    """What to say of a word that is neither a kind nor a method of any, with the nearest of all names."""
+    said = word.replace("-", "_")
     close = did_you_mean(said, [*KINDS, *(name for kind in KINDS.values() for name in kind.registry.names())])
     hint = close if "did you mean" in close else did_you_mean(said, KINDS)
-    raise SettingError(f"unknown kind of method {word!r}{hint}")
+    return SettingError(f"no kind or method is called {word!r}{hint}")
 
 
 def find_entries(name: str) -> list[Entry]:
@@ -222,7 +246,7 @@ def _entry(
         else:
             reason = "it rises, which suits class weights and samplers"
             others = [Conflict("as learning_rate_schedule", "", (), reason, refused=True)]
-    options = [Option(key, in_words(each.annotation), each.default) for key, each in method.options.items()]
+    options = [Option(key, _taken(key, each.annotation), each.default) for key, each in method.options.items()]
     found = [*conflicts(kind.settings, name, method.options), *others, *_in_a_stage(kind.settings)]
     never = {each.own for each in found if each.refused and not each.setting}
     found = [each for each in found if not each.setting or each.own not in never]
@@ -241,6 +265,12 @@ def default_names(setting: str) -> list[str]:
     """The names that a setting has by default: of augment a list."""
     default = Experiment.model_fields[setting].default
     return default if isinstance(default, list) else [default]
+
+
+def _taken(option: str, annotation: Any) -> str:
+    """What an option takes; null, where it only says that nothing was given, is left out."""
+    words = in_words(annotation)
+    return words.removesuffix(" or null") if option in TO_BE_GIVEN else words
 
 
 def _values(setting: str, annotation: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import wrap
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from imbalance_cli.catalogue import KINDS, Entry, Kind
+from imbalance_cli.catalogue import KINDS, TO_BE_GIVEN, Entry, Kind, Option
 from imbalance_cli.conflicts import Conflict
 from imbalance_cli.errors import printable
 from imbalance_cli.methods.schedules import SCHEDULES
@@ -23,7 +24,9 @@ Report = tuple[Text, dict[str, Any]]
 
 WIDEST = 100  # columns, for a line of prose that is read with ease
 COUNTS = ("new", "then")  # headings of whole numbers
+DIFFERENCES = ("uninformative logit", "bias")  # headings of logits, whose differences matter: none is small
 BAR = 40  # columns of a bar that stands for 1
+MOST_DECIMALS = 8  # beyond which a column is written with powers of ten
 
 
 def kinds_report() -> Report:
@@ -69,8 +72,8 @@ def method_report(
     ways, curve = ways_to_say(entry, flags), _curve(entry, choice)
     blocks = [*_description(entry, ways, width)]
     if curve:
-        rows = [f"  {progress:.1f} {value:5.3f} {'#' * round(BAR * value)}".rstrip() for progress, value in curve]
-        blocks.append(["Through training", *rows])
+        rows = [[f"{progress:.1f}", _multiplier(value), "#" * round(BAR * value)] for progress, value in curve]
+        blocks.append(["Through training", *(f"  {line}" for line in _columns([], rows, left=(0, 1, 2), gap=1))])
     if effect is not None:
         blocks += _effect_blocks(effect, counts, width)
     lines = [line for block in blocks for line in (*block, "")]
@@ -94,13 +97,14 @@ def _description(entry: Entry, ways: Mapping[str, str], width: int) -> Iterator[
         yield ["Formula", *(f"  {line}".rstrip() for line in said.formula)]
         if entry.symbols:
             legend = "; ".join(f"{symbol}: {meaning}" for symbol, meaning in entry.symbols.items())
-            yield _wrapped(legend, width, indent=2)
+            others = ["Another index means the same of another class."] if entry.has_other_indices else []
+            yield [line for text in (legend, *others) for line in _wrapped(text, width, indent=2)]
     if entry.when:
         yield ["When to use it", *_wrapped(entry.when, width, indent=2)]
     for paragraph in filter(None, (*entry.explanation, kind.note)):
         yield _wrapped(paragraph, width)
     if entry.options:
-        rows = [[option.name, option.values, f"default {_shown(option.default)}"] for option in entry.options]
+        rows = [[option.name, option.values, _default(option)] for option in entry.options]
         yield ["Options", *(f"  {line}" for line in _columns([], rows, left=(0, 1, 2)))]
     flags = [_command(ways[way], width) for way in ("flags", "set") if way in ways]
     document = [f"  {line}" for line in ways["yaml"].splitlines()]
@@ -156,17 +160,22 @@ def _any_of(values: Sequence[str]) -> str:
 
 
 def _curve(entry: Entry, choice: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Of a schedule its factor at every tenth of training."""
+    """Of a schedule its multiplier at every tenth of training."""
     if entry.kind.name != "schedule":
         return []
-    factor = SCHEDULES.bind(choice)
-    return [(step / 10, factor(step / 10)) for step in range(11)]
+    multiplier = SCHEDULES.bind(choice)
+    return [(step / 10, multiplier(step / 10)) for step in range(11)]
+
+
+def _multiplier(value: float) -> str:
+    """In three decimals, or with one digit where these would show none."""
+    return f"{value:.3f}" if value == 0 or value >= 0.0005 else f"{value:.1g}"
 
 
 def _effect_blocks(effect: Effect, counts: Mapping[str, int], width: int) -> Iterator[list[str]]:
     """The numbers of each class in a table, and then what there is to say, in blocks of lines."""
     if effect.columns:
-        cells = [[_number(heading, value) for value in values] for heading, values in effect.columns.items()]
+        cells = [_numbers(heading, values) for heading, values in effect.columns.items()]
         rows = [
             [printable(name), f"{count:,}", *row]
             for name, count, *row in zip(counts, counts.values(), *cells, strict=True)
@@ -176,18 +185,38 @@ def _effect_blocks(effect: Effect, counts: Mapping[str, int], width: int) -> Ite
         yield _wrapped(note, width)
 
 
-def _number(heading: str, value: float) -> str:
+def _numbers(heading: str, values: Sequence[float]) -> list[str]:
+    """A column of the table, all its numbers with as many decimals."""
     if "share" in heading:
-        return f"{value * 100:.2f} %"
+        percents = [value * 100 for value in values]
+        decimals = min(max(_decimals(percents, 1), 2), MOST_DECIMALS)
+        return [f"{percent:.{decimals}f} %" for percent in percents]
     if heading in COUNTS:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if "drawn" in heading else f"{value:.4g}"
+        return [f"{value:,.0f}" for value in values]
+    if "drawn" in heading:
+        return [f"{value:,.1f}" for value in values]
+    decimals = 3 if heading in DIFFERENCES else _decimals(values, 4)
+    if decimals > MOST_DECIMALS:
+        return [f"{value:.4g}" for value in values]
+    while decimals and all(f"{value:.{decimals}f}".endswith("0") for value in values):
+        decimals -= 1
+    return [f"{round(value, decimals) + 0.0:,.{decimals}f}" for value in values]  # 0 without a sign
+
+
+def _decimals(values: Sequence[float], digits: int) -> int:
+    """How many decimals show that many digits of the smallest of the values that is not 0."""
+    smallest = min(filter(None, map(abs, values)), default=1.0)
+    return max(digits - 1 - math.floor(math.log10(smallest)), 0)
 
 
 def _default_words(kind: Kind, defaults: Sequence[str]) -> str:
     if not defaults:
         return ""
     return " (default)" if len(kind.settings) == 1 else f" (default of {' and '.join(defaults)})"
+
+
+def _default(option: Option) -> str:
+    return "must be given" if option.name in TO_BE_GIVEN else f"default {_shown(option.default)}"
 
 
 def _shown(value: Any) -> str:
@@ -213,15 +242,17 @@ def _command(flags: str, width: int) -> str:
     return f"  {flags}" if len(flags) + 2 <= width else "  " + flags.replace(" --", " \\\n    --")
 
 
-def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int], gap: int = 2) -> list[str]:
     """Rows under headings, the columns aligned: those in `left` at the left, the others at the right."""
     table = [list(headings), *rows] if headings else list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
-        "  ".join(
+        (" " * gap)
+        .join(
             cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        )
+        .rstrip()
         for row in table
     ]
 

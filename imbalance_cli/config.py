@@ -155,12 +155,12 @@ class Experiment(_Section):
     noise_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     trainable: Literal["all", "classifier"] = "all"
     restart_classifier: bool = False
-    early_stopping: Annotated[int, Field(ge=1)] | None = None
     test_time_flip: bool = False
     threshold_by: _choice(CRITERIA, in_full) = Field("balanced_accuracy", validate_default=True)  # type: ignore[valid-type]
     refit: _choice(REFITS) = Field("none", validate_default=True)  # type: ignore[valid-type]
     resample: _choice(RESAMPLERS) = Field("none", validate_default=True)  # type: ignore[valid-type]
     stages: list[dict[str, Any]] = []
+    early_stopping: Annotated[int, Field(ge=1)] | None = None
     seed: Seed = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -194,7 +194,14 @@ class Experiment(_Section):
         What a stage does to the weights at its beginning is done only where that stage says so.
         """
         own = {**dict(self), "stages": [], "restart_classifier": False, "bias_from_prior": False}
-        changed = [_changed(own, changes, f"stages.{number}") for number, changes in enumerate(self.stages)]
+        changed, problems = [], []
+        for number, changes in enumerate(self.stages):
+            try:
+                changed.append(_changed(own, changes, f"stages.{number}"))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
         return [self.model_copy(update={"stages": []}), *changed]
 
     @property
@@ -212,14 +219,16 @@ OF_THE_RUN = (
 
 def _changed(own: dict[str, Any], changes: dict[str, Any], place: str) -> Experiment:
     """The experiment of a stage. Raises ValueError with every problem of its changes."""
-    for name in changes:
-        if name in (*OF_THE_RUN, "stages"):
-            raise ValueError(f"in {place}: {name}: a stage goes on with the run's; set it outside the stages")
-    raw = {**own, **changes}
+    fixed = [name for name in changes if name in (*OF_THE_RUN, "stages")]
+    problems = [f"{name}: a stage goes on with the run's; set it outside the stages" for name in fixed]
+    raw = {**own, **{name: value for name, value in changes.items() if name not in fixed}}
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
     except ValidationError as error:
-        raise ValueError("; ".join(f"in {place}: {problem}" for problem in _problems(error, raw, {}))) from error
+        problems += _problems(error, raw, {})
+    if problems:
+        raise ValueError("; ".join(f"in {place}: {problem}" for problem in problems))
+    return experiment
 
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -112,11 +112,15 @@ RULES = (
         "batch norm needs two images or more in a batch",
         "set it to 2 or more, or choose model tutorial",
     ),
-    Rule({"mixing": ("none",), "second_view": AnyBut("none")}, "a second view needs a first one", "set mixing too"),
+    Rule(
+        {"mixing": ("none",), "second_view": AnyBut("none")},
+        "a second view needs a first one",
+        "set mixing too, or second_view=none",
+    ),
     Rule(
         {"second_view.partner_power": AnyBut(None)},
-        "it draws partners of its own, which only the first view can",
-        "swap it with that of mixing",
+        "a mixing that draws partners of its own can only be the first view",
+        "choose it for mixing, and another as second view",
     ),
     Rule(
         {"refit": ("none",), "resample": AnyBut("none")},
@@ -136,7 +140,7 @@ RULES = (
     ),
     Rule(
         {"early_stopping": AnyBut(None), "stages": AnyBut([])},
-        "early_stopping would not know which stage to end",
+        "it would not know which stage to end",
         "leave it out, or leave out stages",
     ),
 )

@@ -19,8 +19,10 @@ from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
 from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
 from imbalance_cli.data.subset import choose_items, make_subset
 from imbalance_cli.errors import DataError, SettingError, UserError
-from imbalance_cli.methods.criteria import FEWEST_TO_CHOOSE_ON, require_fit
+from imbalance_cli.methods.criteria import FEWEST_TO_CHOOSE_ON, PROMISING, lacking, require_fit
 from imbalance_cli.methods.resampling import require_enough
+from imbalance_cli.methods.samplers import rarest
+from imbalance_cli.stages import stages
 
 Notice = Callable[[str], None]
 
@@ -52,17 +54,29 @@ def prepare(experiment: Experiment, notice: Notice) -> Prepared:
     settings, manifest, dataset = load_subset(experiment.data, experiment.seed, notice)
     experiment = experiment.model_copy(update={"data": settings})
     train, validation = validation_split(dataset.train, experiment, notice)
-    if experiment.early_stopping is not None:
-        held_out = torch.zeros(len(train.class_names)) if validation is None else validation.counts()
-        if int(held_out.min()) < FEWEST_TO_CHOOSE_ON:
-            raise SettingError(
-                f"early_stopping: the epoch is chosen by the recalls, which needs {FEWEST_TO_CHOOSE_ON} validation "
-                f"images of every class; {train.class_names[int(held_out.argmin())]} has {int(held_out.min())}; "
-                "set validation higher, or leave early_stopping out"
-            )
     require_fit(experiment.threshold_by, len(train.class_names))
+    _check_validation(experiment, train, validation, notice)
     require_enough(experiment.resample, train.counts().tolist(), train.class_names)
+    for stage in stages(experiment, train.counts()):
+        stage.draws(stage.begin)  # a sampler may not fit the batches
     return Prepared(experiment, manifest, train, validation, dataset.test)
+
+
+def _check_validation(experiment: Experiment, train: ImageSet, validation: ImageSet | None, notice: Notice) -> None:
+    """Tell `notice` of a promise that cannot be kept on so few images; SettingError if none can choose the epoch."""
+    held_out = torch.zeros_like(train.counts()) if validation is None else validation.counts()
+    images, fewest = train.counts() + held_out, int(held_out.argmin())
+    if experiment.early_stopping is not None and held_out[fewest] < FEWEST_TO_CHOOSE_ON:
+        # Half of the images are held out at most.
+        higher = "set validation higher, or " if images[fewest] >= 2 * FEWEST_TO_CHOOSE_ON else ""
+        raise SettingError(
+            f"early_stopping: the epoch is chosen by the recalls, which needs {FEWEST_TO_CHOOSE_ON} validation "
+            f"images of every class; {train.class_names[fewest]} has {held_out[fewest]}; "
+            f"{higher}leave early_stopping out"
+        )
+    choice = experiment.threshold_by
+    if choice["name"] in PROMISING and (reason := lacking(choice, held_out.numpy(), int(rarest(images)))):
+        notice(f"warning: threshold_by: {reason}; there will be no threshold from validation")
 
 
 def load_subset(settings: DataSettings, seed: int, notice: Notice) -> tuple[DataSettings, Manifest, Dataset]:

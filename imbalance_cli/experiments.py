@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -32,8 +31,9 @@ from imbalance_cli.experiment_data import (
 from imbalance_cli.files import write_file
 from imbalance_cli.methods.calibration import best_temperature
 from imbalance_cli.methods.resampling import require_enough
+from imbalance_cli.metrics import Floats
 from imbalance_cli.models import build_model
-from imbalance_cli.refitting import features_of, refit, require_trained_classifier, telling_another_way
+from imbalance_cli.refitting import features_of, refit, require_trained_classifier
 from imbalance_cli.registry import short_name
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.training import Progress, Trainer
@@ -141,21 +141,27 @@ class Run:
         trainer = self.trainer
         return features_of(trainer.evaluated, self.prepared.train, trainer.normalise, trainer.device)
 
-    def decide(self, features: torch.Tensor | None = None) -> None:
+    def decide(self, features: torch.Tensor | None = None, reference: Floats | None = None) -> None:
         """Refit the classifier if that is asked for, and choose the operating points on the validation images.
 
-        features: those of `features` if they are known. Raises DataError, SettingError, DivergedError of a refit.
+        features, reference: those of the training if they are known, see `refit`. Raises as that, and SettingError
+        of a user's own criterion.
         """
         prepared, trainer = self.prepared, self.trainer
-        reference = trainer.uninformative_logits()
-        if prepared.experiment.refit["name"] != "none":
+        experiment, saved_in = prepared.experiment, self.folder if self.saved else None
+        reference = trainer.uninformative_logits() if reference is None else reference
+        if experiment.refit["name"] != "none":
             features = self.features() if features is None else features
-            reference = refit(trainer.evaluated, features, prepared.train, reference, prepared.experiment)
+            reference = refit(trainer.evaluated, features, prepared.train, reference, experiment, saved_in)
         held_out = None
         if prepared.validation is not None:
             held_out = trainer.predict(prepared.validation.images).double().numpy(), prepared.validation.labels.numpy()
         minority = self._checkpoint().minority
-        self.operating_points = operating_points(reference, held_out, prepared.experiment.threshold_by, minority)
+        try:
+            self.operating_points = operating_points(reference, held_out, experiment.threshold_by, minority)
+        except SettingError as error:  # of an own criterion, and a run is not resumed with its file mended
+            saved = f"; the training is saved in {saved_in / runs.CHECKPOINT}" if saved_in else ""
+            raise SettingError(f"{error}{saved}") from error
         temperature = None if held_out is None else best_temperature(*held_out, reference)
         self.calibration = {"temperature": temperature, "reference": reference.tolist()}
 
@@ -163,9 +169,7 @@ class Run:
         """Decide, then test once. Returns the results it writes. Raises as `decide`; `refitted` can go on then."""
         prepared, trainer = self.prepared, self.trainer
         if not self.operating_points:  # else that was done and saved before the run was stopped
-            command = f"imbalance refit {shlex.quote(str(self.folder))}"
-            with telling_another_way(prepared.experiment, f"the training is saved, go on with: {command}"):
-                self.decide()
+            self.decide()
         self.save()
         scores, logits = evaluate(self._checkpoint(), prepared.test, device=prepared.experiment.device)
         data = {"dataset": prepared.experiment.data.dataset, "split": "test", "test_digest": prepared.test_digest}
@@ -184,15 +188,12 @@ class Run:
         write_file(self.folder / runs.RESULTS, text)  # the last, because it says that the run is complete
         return results
 
-    def _counts(self) -> list[int]:
-        return [int(count) for count in self.prepared.train.counts()]
-
     def _checkpoint(self) -> Checkpoint:
         experiment, train = self.prepared.experiment, self.prepared.train
         return Checkpoint(
             model=experiment.model,
             class_names=list(train.class_names),
-            counts=self._counts(),
+            counts=train.counts().tolist(),
             image_size=train.images.shape[-1],
             normalisation=self.trainer.normalise,
             config=experiment.model_dump(),
@@ -365,13 +366,13 @@ def refitted(checkpoint: Checkpoint, experiments: Sequence[Experiment], notice: 
     warn_of_other_test_images(checkpoint, prepared.test_digest, notice)
     for experiment in experiments:  # all, before the first has its run
         require_enough(experiment.resample, train.counts().tolist(), train.class_names)
-    features = None
+    stored = checkpoint.calibration.get("reference") if trained.refit["name"] == "none" else None  # else the refit's
+    features, reference = None, None if stored is None else np.asarray(stored)
     for experiment in experiments:
         run = Run(replace(prepared, experiment=experiment))
         run.go_on_from(checkpoint)
         features = run.features() if features is None else features
-        with telling_another_way(experiment, "try"):
-            run.decide(features)
+        run.decide(features, reference)
         yield run
 
 

@@ -79,7 +79,7 @@ def curves_of(choices: Sequence[Mapping[str, Any]], images: Mapping[str, int] = 
     for choice in choices:
         if choice["name"] in COMPARES_IMAGES:
             raise SettingError(f"--loss {choice['name']} compares images with each other, so a single one has no curve")
-        method, bound = LOSSES.get(choice["name"]), _bound(choice)
+        method, bound = LOSSES.get(choice["name"]), expected_loss(choice)
         alike = [other for other in choices if other["name"] == choice["name"]]
         told = {
             name: choice[name]
@@ -99,8 +99,8 @@ def curves_of(choices: Sequence[Mapping[str, Any]], images: Mapping[str, int] = 
     return curves
 
 
-def _bound(choice: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """The loss that `choice` describes; of one that draws, the mean."""
+def expected_loss(choice: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """The loss that `choice` describes; of one that draws, its mean among two classes."""
     if choice["name"] != "equalization":
         return LOSSES.bind(choice)
     # Of two classes it leaves the other out or does not: its mean has two parts.

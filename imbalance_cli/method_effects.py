@@ -12,6 +12,7 @@ from torch import Tensor
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
+from imbalance_cli.loss_curves import expected_loss
 from imbalance_cli.methods.augment import strength_by_class
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import uninformative_logits
@@ -25,7 +26,13 @@ from imbalance_cli.training_aids import AIDS
 
 BATCH_SIZE = 128  # that of a run by default
 EXAMPLES = 2000  # the batch, as the counts are, that a loss is looked at on
+DRAWN_LOGITS = 10_000_000  # on which a loss that draws at random is looked at, all told
 
+ALIKE = "It does the same whatever the class counts."
+ALIKE_AIDS = (
+    *("ema", "gradient_clipping", "dropout", "l1", "weight_decay", "mixing_until", "label_smoothing"),
+    *("test_time_flip", "warmup"),
+)
 OF_THE_FEATURES = "What it does depends on images and network, not on the class counts alone."
 # What cuts large classes rather than adding to small ones.
 CUTTING = ("random_under_sampling", "near_miss", "cluster_centroids", "instance_hardness_threshold")
@@ -62,7 +69,7 @@ def effect_of(kind: str, choice: Mapping[str, Any], counts: list[int]) -> Effect
     if kind in computed:
         return computed[kind](choice, torch.tensor(counts, dtype=torch.float64))
     if kind in ("model", "optimizer", "schedule", "augment"):
-        return Effect(notes=["It does the same whatever the class counts."])
+        return Effect(notes=[ALIKE])
     return Effect(notes=[OF_THE_FEATURES])
 
 
@@ -75,32 +82,50 @@ def _drawing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     batches = len(batch_bounds(int(counts.sum()), BATCH_SIZE))
     draws = class_draws(choice, counts, batches)
     length = epoch_length(draws)
-    epoch = f"An epoch is {length:,} images in {len(batch_bounds(length, BATCH_SIZE)):,} batches of about {BATCH_SIZE}."
+    number = len(batch_bounds(length, BATCH_SIZE))
+    parts = "1 batch" if number == 1 else f"{number:,} batches of about {BATCH_SIZE}"
+    epoch = f"An epoch is {length:,} images in {parts}."
     each = torch.where(counts > 0, draws / counts.clamp(min=1), 0.0)
     return Effect({"drawn": draws.tolist(), "each image": each.tolist(), "share": _shares(draws)}, [epoch])
 
 
 def _pulling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     """How hard each class pulls at the logits when all of these are 0, and where a loss leads without any evidence."""
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor] = LOSSES.bind(choice)
+    loss: Callable[..., Tensor] = expected_loss(choice) if len(counts) == 2 else LOSSES.bind(choice)
     # Some losses compare the examples of a batch, so it is made up as the data are.
     batch = (counts * min(1.0, EXAMPLES / float(counts.sum()))).ceil().long()
     labels = torch.repeat_interleave(torch.arange(len(counts)), batch)
-    logits = torch.zeros(len(labels), len(counts), dtype=torch.float64, requires_grad=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # some draw
-        values = loss(logits, labels, counts)
-    (gradient,) = torch.autograd.grad(values.sum(), logits)
-    pulls = torch.zeros_like(counts).index_add(0, labels, gradient.norm(dim=1)) * (counts / batch.clamp(min=1))
+    pulls = torch.zeros_like(counts).index_add(0, labels, _gradient_sizes(loss, labels, counts))
+    # Where examples are compared, those of a class share what it pulls, however many of them the batch holds.
+    if "membership" not in LOSSES.get(choice["name"]).inputs:
+        pulls *= counts / batch.clamp(min=1)
     reference = uninformative_logits(loss, counts, torch.ones_like(counts))
     return Effect(
         {"share of the gradient": _shares(pulls), "uninformative logit": _without_noise(reference)},
         [
-            "The gradient is that at the logits when all of them are 0, its size summed over the images of a class. "
-            "Uninformative logits are what training would answer to an image that says nothing about its class: where "
-            "they differ, argmax favours the higher ones, and the prior correction subtracts them."
+            "share of the gradient: how much of the pull on the logits comes from each class when all logits are 0, "
+            "summed over its images. uninformative logit: what training would answer to an image that says nothing "
+            "about its class; where these differ, argmax favours the higher ones, and the prior correction subtracts "
+            "them."
         ],
     )
+
+
+def _gradient_sizes(loss: Callable[..., Tensor], labels: Tensor, counts: Tensor) -> Tensor:
+    """How hard each example pulls at the logits when these are 0, [n]: of a loss that draws at random the mean."""
+    logits = torch.zeros(len(labels), len(counts), dtype=torch.float64, requires_grad=True)
+
+    def drawn() -> Tensor:
+        (gradient,) = torch.autograd.grad(loss(logits, labels, counts).sum(), logits)
+        sizes: Tensor = gradient.norm(dim=1)
+        return sizes
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        draws = [drawn(), drawn()]
+        if not torch.equal(*draws):
+            draws += [drawn() for _ in range(DRAWN_LOGITS // logits.numel())]
+    return torch.stack(draws).mean(0)
 
 
 def _mixing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
@@ -110,7 +135,10 @@ def _mixing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     if partners is not None:
         columns["drawn as partner"] = partners.tolist()
     columns["share of the labels"] = _shares(stage.seen(0))
-    return Effect(columns, ["A label counts by its share in the mixed image. The loss is told of these shares."])
+    notes = ["A label counts by its share in the mixed image. The loss is told of these shares."]
+    if partners is not None:
+        notes.append("Of the partners only the share that probability says is pasted.")
+    return Effect(columns, [" ".join(notes)])
 
 
 def _resampling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
@@ -123,7 +151,7 @@ def _resampling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     sizes = (cut if name in CUTTING else grown)(labels, choice["ratio"])
     after = torch.tensor([sizes.get(number, count) for number, count in enumerate(before.tolist())])
     columns = {} if name in CUTTING else {"new": (after - before).tolist()}
-    notes = ["It brings the class counts to those under then.", UP_TO_THE_FEATURES.get(name, "")]
+    notes = ['The refit sees as many of each class as the column "then" says.', UP_TO_THE_FEATURES.get(name, "")]
     return Effect(columns | {"then": after.tolist()}, [" ".join(notes).strip()])
 
 
@@ -133,7 +161,7 @@ def _aiding(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     if choice["name"] == "bias_from_prior":
         bias = Stage(Experiment.model_validate({}), counts, 0).uninformative_logits(0)
         return Effect({"bias": _without_noise(bias)}, ["That is with cross_entropy and nothing that shifts it."])
-    return Effect(notes=[OF_THE_FEATURES])
+    return Effect(notes=[ALIKE if choice["name"] in ALIKE_AIDS else OF_THE_FEATURES])
 
 
 def _without_noise(values: Floats) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,22 +36,11 @@ def require_trained_classifier(name: str, refitted_by: str) -> None:
 
 
 @contextmanager
-def telling_another_way(experiment: Experiment, begin: str) -> Iterator[None]:
-    """Where the refit of the experiment has no result, let the error end with flags of `imbalance refit` to try.
-
-    begin: what to say before them.
-    """
+def _telling_another_way(begin: str, *flags: str) -> Iterator[None]:
+    """Let an error end with flags of `imbalance refit` to try; begin: what to say before them."""
     try:
         yield
-    except (DataError, SettingError, DivergedError) as error:
-        refit, resampling = experiment.refit["name"], experiment.resample["name"]
-        rate = experiment.refit.get("learning_rate")
-        if isinstance(error, DivergedError) and rate:
-            flags = ["--method", refit, "--set", f"refit.learning_rate={rate / 10:g}"]
-        elif isinstance(error, DivergedError) or resampling == "none":
-            flags = ["--method", "nearest_mean"]
-        else:
-            flags = ["--method", refit, "--resample", "random_over_sampling" if resampling == "smote" else "smote"]
+    except (DataError, SettingError) as error:
         raise type(error)(f"{error}; {begin} {shlex.join(flags)}") from error
 
 
@@ -60,13 +50,26 @@ def features_of(model: Sequential, train: ImageSet, normalise: Normalisation, de
 
 
 @torch.no_grad()
-def refit(model: Sequential, features: Tensor, train: ImageSet, reference: Floats, experiment: Experiment) -> Floats:
+def refit(
+    model: Sequential,
+    features: Tensor,
+    train: ImageSet,
+    reference: Floats,
+    experiment: Experiment,
+    saved_in: Path | None,
+) -> Floats:
     """Give `model`, trained on `train`, the classifier of the experiment's refit; returns that one's reference.
 
     features: see `features_of`; they are resampled if the experiment says so, those of a cosine classifier at length
     1, so that neighbours are those by angle. reference: what the trained classifier makes of an image that says
-    nothing about its class, [classes]. Raises SettingError, DataError and DivergedError.
+    nothing about its class, [classes]. saved_in: the run folder that holds the training, if one does yet. Raises
+    SettingError, DataError and DivergedError.
     """
+    if not bool(features.isfinite().all()):  # which finite weights do not rule out; then no refit has a result
+        raise DivergedError(
+            "training diverged: the features of the training images are no finite numbers; "
+            f"train again with --lr {experiment.in_stages()[-1].learning_rate / 10:g}"
+        )
     layer: Any = model[1]
     weight = layer.weight.detach().cpu()
     if isinstance(layer, CosineClassifier):
@@ -74,11 +77,18 @@ def refit(model: Sequential, features: Tensor, train: ImageSet, reference: Float
     else:
         trained = Linear(weight, layer.bias.detach().cpu(), torch.from_numpy(reference))
     seed = keyed_seed(experiment.seed, "resample")
-    features, labels = resample(experiment.resample, trained.seen(features), train.labels, train.class_names, seed)
-    with torch.enable_grad():
+    name, rate = experiment.refit["name"], experiment.refit.get("learning_rate")
+    command = saved_in and f"imbalance refit {shlex.quote(str(saved_in))}"
+    go_on = f"the training is saved, go on with: {command}" if command else "try"
+    other = "random_over_sampling" if experiment.resample["name"] == "smote" else "smote"
+    with _telling_another_way(go_on, "--method", name, "--resample", other):
+        features, labels = resample(experiment.resample, trained.seen(features), train.labels, train.class_names, seed)
+    another = ("--method", "nearest_mean")  # which has a result on all features
+    with _telling_another_way(go_on, *another), torch.enable_grad():
         found = REFITS.bind(experiment.refit)(features, labels, trained, keyed_generator(experiment.seed, "refit"))
+    slower = ("--method", name, "--set", f"refit.learning_rate={rate / 10:g}") if rate else another
     if not all(values.isfinite().all() for values in found):
-        raise DivergedError(f"refit: {experiment.refit['name']} found weights that are no finite numbers")
+        raise DivergedError(f"refit: {name} found weights that are no finite numbers; {go_on} {shlex.join(slower)}")
     for own, new in zip(layer.parameters(), found.parameters, strict=True):
         own.copy_(new)
     return np.asarray(found.reference.numpy())

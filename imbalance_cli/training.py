@@ -147,7 +147,7 @@ class Trainer:
 
     def _suspect(self, stage: Stage, labels: Tensor) -> None:
         """At the beginning of an epoch: say how much of each image is kept, by what it lost in those before."""
-        if stage.experiment.noise_share == 0 or self.progress.step > 0:
+        if stage.experiment.noise_share == 0 or (self.progress.step > 0 and self.noise):
             return
         labels = labels.to(self.device)
         latest = self.noise.get("latest", torch.full((len(labels),), -torch.inf, device=self.device))

@@ -131,7 +131,7 @@ AIDS = Aids(
     ),
     Aid(
         {"gradient_clipping": 1.0},
-        """No step along a gradient longer than that (Pascanu et al., 2013).
+        """Shortens a gradient that is longer than a given length, before each step (Pascanu et al., 2013).
 
         When: where training diverges or its loss leaps, as large class weights or a high learning rate make it do. It
         is no remedy for imbalance by itself.
@@ -145,7 +145,7 @@ AIDS = Aids(
     ),
     Aid(
         {"early_stopping": 5},
-        """Ends after so many epochs without a better score on validation images, and goes back to the best epoch.
+        """Ends training after a given number of epochs without a better validation score; goes back to the best one.
 
         When: where training long enough to learn the few rare images by heart makes the model worse (Prechelt, 1998).
         With few rare validation images the best epoch is partly luck. A learning rate that falls to 0, as cosine does,
@@ -201,14 +201,15 @@ AIDS = Aids(
     ),
     Aid(
         {"max_norm": 1.0},
-        """No row of the classifier longer than that, after every step: MaxNorm (Alshammari et al., 2022).
+        """Shortens long rows of the classifier to a given length, after every step: MaxNorm (Alshammari et al., 2022).
 
         When: with several uneven classes, whose rows otherwise grow the longer the more images a class has. Of two
         classes the rows are nearly equally long anyway.
 
             row = row min(1, max_norm / |row|)
 
-        null is off. refit max_norm does the same to a classifier on finished features.
+        A row holds the weights of one class. null is off. refit max_norm does the same to a classifier on finished
+        features.
         """,
     ),
     Aid(
@@ -218,7 +219,7 @@ AIDS = Aids(
         When: with very uneven classes, so that the first steps are not spent on learning how common each class is, as
         for focal on rare objects. It says where training starts, not where it leads.
 
-            bias_j = log pi_j
+            bias_j = log pi_j - mean_k log pi_k
 
         That is for cross_entropy; with another loss, class weights or mixing, it is what these make of such an image.
         In a stage it is done only where that stage says so.
@@ -312,7 +313,7 @@ AIDS = Aids(
     ),
     Aid(
         {"warmup": 0.1},
-        """The learning rate rises to its value over that share of training (Goyal et al., 2017).
+        """The learning rate rises to its value over the first part of training (Goyal et al., 2017).
 
         When: always with a high learning rate: the first steps from random weights are the most uncertain. A long
         warm-up of a short training is time lost.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Container
+from decimal import Decimal
 from typing import Any
 
-from imbalance_cli.catalogue import Entry, default_names
+from imbalance_cli.catalogue import TO_BE_GIVEN, Entry, default_names
 from imbalance_cli.config import DEFAULT_NAMES
 from imbalance_cli.training_aids import AIDS
 
@@ -18,8 +19,6 @@ NEEDED: dict[str | tuple[str, str], dict[str, Any]] = {
     ("loss", "ldam"): {"model.classifier": "cosine"},
     ("optimizer", "adamw"): {"learning_rate": 0.001},
 }
-
-TO_BE_GIVEN = {"costs": [1, 20]}  # options without a default, as somebody with two classes might set them
 
 
 def needed(setting: str, name: str) -> dict[str, Any]:
@@ -81,4 +80,4 @@ def _flow(value: Any) -> str:
         return f"[{', '.join(map(_flow, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{Decimal(f'{value:g}'):f}" if isinstance(value, float) else str(value)  # 0.00001 rather than 1e-05

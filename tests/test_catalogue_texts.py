@@ -56,3 +56,20 @@ def test_pages_are_in_plain_words(kind, name):
     said = entry_of(kind, name).description
     text = " ".join([said.summary, said.when, *said.explanation])
     assert not re.search(r"\b(tensor|float32|float64|callback|caller|whoever|argument|kwarg|generator)s?\b", text)
+
+
+@pytest.mark.parametrize("name", KINDS["threshold_by"].registry.names())
+def test_a_criterion_knows_no_features_so_no_x_stands_in_its_formula(name):
+    assert "x" not in entry_of("threshold_by", name).symbols
+
+
+@pytest.mark.parametrize("name", KINDS["schedule"].registry.names())
+def test_what_a_schedule_comes_to_is_no_option_of_it(name):
+    entry = entry_of("schedule", name)
+    results = {line.partition(" = ")[0] for line in entry.description.formula}
+    assert results == {"multiplier"} and "multiplier" not in {option.name for option in entry.options}
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS)
+def test_first_lines_point_at_nothing_that_was_not_said(kind, name):
+    assert not re.search(r"than that\b|that share|so many|this share", entry_of(kind, name).summary)

@@ -353,6 +353,21 @@ class TestTuning:
         words = "Tried: balanced accuracy on the validation images of each seed, at the threshold from validation"
         assert words in " ".join(table.split())
 
+    def test_calls_a_method_of_ones_own_by_its_short_name(self, small: list[object]) -> None:
+        Path("mine.py").write_text(
+            "import torch\n\n\ndef every(counts, batches):\n"
+            '    """Each class as often as it has images."""\n    return counts.double()\n'
+        )
+        tune = ["--tune", "sampler", "mine.py:every", "square_root"]
+        table = imbalance(*grid(small, *tune, losses=["focal"], seeds=1)).stdout
+        (trials,) = comparison()["conditions"][0]["rows"][0]["tried"]
+        assert [trial["values"]["sampler"] for trial in trials] == [
+            str(Path("mine.py").resolve()) + ":every",
+            "square_root",
+        ]
+        assert re.search(r"^focal: sampler mine.py:every  ", table, re.M)
+        assert "| focal: sampler mine.py:every |" in Path("study/comparison.md").read_text()
+
     def test_scores_the_validation_images(self, small: list[object]) -> None:
         self.tuned(small, losses=["focal"], seeds=1)
         (path,) = Path("study").glob("*/choice.json")

@@ -312,6 +312,11 @@ class TestWarnings:
         ]
         assert self.warnings(cells) == []
 
+    def test_runs_from_before_test_images_were_noted_compare_with_later_ones(self):
+        cells = outcomes({"cross-entropy": CROSS_ENTROPY, "focal 2": FOCAL})
+        earlier = {name: value for name, value in cells[1].results.items() if name != "test_digest"}
+        assert self.warnings([cells[0], replace(cells[1], results=earlier), *cells[2:]]) == []
+
     def test_other_training_images_are_named(self):
         counts = [{"train_count": 5000}, {"train_count": 50}]
         cells = outcomes({"cross-entropy": CROSS_ENTROPY}) + outcomes({"all": FOCAL}, per_class=counts)

@@ -106,6 +106,17 @@ def test_all_mistakes_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_all_mistakes_of_all_stages_are_told_at_once() -> None:
+    told = complaint("stages=[{epochs: 0, model: cnn}, {epochs: 1}, {loss: focall, validation: 0, mixing_until: 2}]")
+    assert told.split("; in ") == [
+        "in stages.0: model: a stage goes on with the run's; set it outside the stages",
+        "stages.0: epochs must be at least 1; got 0",
+        "stages.2: validation: a stage goes on with the run's; set it outside the stages",
+        "stages.2: loss: unknown loss 'focall'; did you mean 'focal'?",
+        "stages.2: mixing_until must be at most 1; got 2",
+    ]
+
+
 @pytest.mark.parametrize("text", ["loss", "=1", ".=1", "a..b=1"])
 def test_set_wants_a_key_and_a_value(text: str) -> None:
     with pytest.raises(SettingError, match="expected KEY=VALUE"):

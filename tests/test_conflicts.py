@@ -54,6 +54,32 @@ def test_a_stage_is_refused_in_its_place():
         resolve(None, changes)
 
 
+def test_a_stage_without_mixing_may_leave_out_the_second_view_instead():
+    changes = [Setting((name,), "mixup", "test") for name in ("mixing", "second_view")]
+    with pytest.raises(SettingError, match=r"in stages.0: second_view: .*; set mixing too, or second_view=none$"):
+        resolve(None, [*changes, Setting(("stages",), [{"mixing": "none"}], "test")])
+    resolve(None, [*changes, Setting(("stages",), [{"mixing": "none", "second_view": "none"}], "test")])
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [("--set early_stopping", "early_stopping: "), ("x.yaml:3", "x.yaml:3: early_stopping: ")],
+)
+def test_early_stopping_beside_stages_is_told_where_it_is_said(source, place):
+    with pytest.raises(SettingError) as raised:
+        resolve(None, [Setting(("stages",), [{"epochs": 1}], "x.yaml:1"), Setting(("early_stopping",), 3, source)])
+    assert str(raised.value) == f"{place}it would not know which stage to end; leave it out, or leave out stages"
+
+
+def test_a_reason_says_what_it_is_about_where_no_value_is_named():
+    with pytest.raises(SettingError) as raised:
+        resolve(None, [Setting(("mixing",), "mixup", "test"), Setting(("second_view",), "cmo", "--second-view")])
+    assert str(raised.value).startswith("--second-view: a mixing that draws partners of its own can only be the first")
+    (told,) = [each for each in conflicts(["mixing", "second_view"], "cmo", ["partner_power"]) if not each.setting]
+    assert told.own == "as second_view" and told.refused
+    assert told.reason == "a mixing that draws partners of its own can only be the first view"
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: " ".join(rule.settings))
 def test_every_setting_of_a_rule_is_one(rule):
     assert {name.partition(".")[0] for name in rule.settings} <= set(Experiment.model_fields)

@@ -5,13 +5,14 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics
+from command_line import imbalance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import gmean
 
 from imbalance_cli.config import Experiment, parse_assignment, resolve
 from imbalance_cli.errors import SettingError
-from imbalance_cli.methods.criteria import CRITERIA, Decisions, require_fit
+from imbalance_cli.methods.criteria import CRITERIA, Decisions, lacking, require_fit
 from imbalance_cli.methods.posthoc import best_offsets, decide
 
 COARSE = st.integers(-6, 6).map(lambda value: value / 2)  # so that ties are frequent
@@ -230,6 +231,45 @@ class TestCosts:
     def test_what_does_not_fit_the_classes_is_refused(self, costs, words):
         with pytest.raises(SettingError, match=words):
             require_fit({"name": "cost", "costs": costs}, 2)
+
+
+class TestTooFewImages:
+    @pytest.mark.parametrize(
+        ("choice", "supports", "words"),
+        [
+            ({"name": "recall_at_least", "recall": 1.0}, [5000, 5000], "recall>=1 allows no mistake at all"),
+            ({"name": "recall_at_least", "recall": 1.0}, [50, 5], "recall>=1 allows no mistake at all"),
+            ({"name": "fpr_at_most", "fpr": 0.0}, [5000, 5000], "fpr<=0 allows no mistake at all"),
+            ({"name": "recall_at_least", "recall": 0.95}, [50, 19], "recall>=0.95 needs 20 validation images"),
+            ({"name": "recall_at_least", "recall": 0.5}, [50, 9], "a threshold needs 10 validation images"),
+            ({"name": "mcc"}, [50, 9], "a threshold needs 10 validation images"),
+        ],
+    )
+    def test_are_told_with_the_reason(self, choice, supports, words):
+        assert lacking(choice, np.array(supports), 1).startswith(words)
+
+    def test_are_none_where_there_are_enough(self):
+        assert lacking({"name": "recall_at_least", "recall": 0.95}, np.array([50, 20]), 1) is None
+        assert lacking({"name": "mcc"}, np.array([10, 10]), 1) is None
+
+    @pytest.mark.parametrize(
+        ("said", "line"),
+        [
+            ("recall>=0.95", "recall>=0.95 needs 20 validation images of the rarest class to mean less than all of"),
+            ("recall>=1", "recall>=1 allows no mistake at all, which no number of validation images can promise; "),
+            ("recall>=0.8", None),
+            ("mcc", None),
+        ],
+    )
+    def test_are_told_before_training_of_what_promises_a_share(self, said, line, image_folder):
+        flags = ["-d", image_folder, "--data-dir", image_folder / "cache", "--image-size", 16, "--dry-run"]
+        told = imbalance("train", *flags, "--set", "validation=0.5", "threshold_by=" + said).stderr
+        assert ("warning: threshold_by: " in told) == (line is not None)
+        assert line is None or f"warning: threshold_by: {line}" in " ".join(told.split())
+
+    def test_of_other_criteria_are_not_told_before_training(self, image_folder):
+        flags = ["-d", image_folder, "--data-dir", image_folder / "cache", "--image-size", 16, "--dry-run"]
+        assert "warning" not in imbalance("train", *flags).stderr  # five rare ones are held out
 
 
 class TestSetting:

@@ -124,8 +124,8 @@ class TestOneMethod:
             """\
             aid max_norm
 
-            No row of the classifier longer than that, after every step: MaxNorm (Alshammari
-            et al., 2022).
+            Shortens long rows of the classifier to a given length, after every step:
+            MaxNorm (Alshammari et al., 2022).
 
             Formula
               row = row min(1, max_norm / |row|)
@@ -134,7 +134,8 @@ class TestOneMethod:
               With several uneven classes, whose rows otherwise grow the longer the more
               images a class has. Of two classes the rows are nearly equally long anyway.
 
-            null is off. refit max_norm does the same to a classifier on finished features.
+            A row holds the weights of one class. null is off. refit max_norm does the same
+            to a classifier on finished features.
 
             Options
               max_norm  number above 0 or null  default null
@@ -156,11 +157,30 @@ class TestOneMethod:
 
     def test_a_formula_is_shown_line_by_line_with_what_its_letters_mean(self):
         text = imbalance("methods", "class_weights", "power").stdout
-        assert "Formula\n  r_j = N_j^-exponent\n  w_j = r_j sum_k n_k / sum_k n_k r_k\n\n  j: any class; n_j: " in text
+        formula = ["r_j = N_j^-exponent", "w_j = r_j (sum_k n_k) / (sum_k n_k r_k)"]
+        assert f"Formula\n  {formula[0]}\n  {formula[1]}\n\n  j: any class; n_j: " in text
         value = value_of("class_weights", "power")
-        assert value["formula"] == ["r_j = N_j^-exponent", "w_j = r_j sum_k n_k / sum_k n_k r_k"]
+        assert value["formula"] == formula
         assert list(value["symbols"]) == ["j", "n_j", "N_j", "w_j"]
         assert value_of("schedule", "cosine")["symbols"] == {}  # its pi is the number
+
+    def test_another_index_than_that_of_the_symbols_is_explained(self):
+        told = "  Another index means the same of another class.\n"
+        assert told in imbalance("methods", "resample", "near_miss").stdout  # min_k N_k
+        assert told in imbalance("methods", "loss", "cross_entropy").stdout  # p_y
+        assert told not in imbalance("methods", "sampler", "instance").stdout
+        assert told not in imbalance("methods", "sampler", "over_sampling").stdout  # N_max has its own words
+
+    def test_x_is_an_image_or_its_features(self):
+        assert value_of("mixing", "mixup")["symbols"]["x"] == value_of("aid", "test_time_flip")["symbols"]["x"]
+        assert value_of("mixing", "mixup")["symbols"]["x"] == "an image"
+        for kind, name in (("refit", "crt"), ("resample", "smote"), ("loss", "influence_balanced")):
+            assert value_of(kind, name)["symbols"]["x"] == "the features of an image"
+
+    @pytest.mark.parametrize(("kind", "name"), [("class_weights", "costs"), ("threshold_by", "cost")])
+    def test_an_option_without_a_default_is_said_to_be_needed(self, kind, name):
+        text = imbalance("methods", kind, name).stdout
+        assert "  costs  [number, ...] or [[number, ...], ...]  must be given\n" in text and "null" not in text
 
     def test_what_a_loss_needs_beside_it_is_said_with_it(self):
         say = value_of("loss", "ldam")["say"]
@@ -213,7 +233,7 @@ class TestOneMethod:
 
     def test_cmo_is_not_offered_as_a_second_view(self):
         text = imbalance("methods", "mixing", "cmo").stdout
-        assert "can be chosen for" not in text and "Refused as second_view: it draws partners of its own" in text
+        assert "can be chosen for" not in text and "Refused as second_view: " in text
         assert value_of("mixing", "cmo")["settings"] == ["mixing"]
 
     def test_a_rising_schedule_is_not_offered_for_the_learning_rate(self):
@@ -225,6 +245,13 @@ class TestOneMethod:
         curve = dict(map(tuple, value_of("schedule", "linear")["curve"]))
         assert curve[0.0] == 1 and curve[0.5] == 0.5 and curve[1.0] == 0
         assert "  0.5 0.500 ####################\n" in imbalance("methods", "schedule", "linear").stdout
+
+    def test_a_schedule_that_is_not_0_is_not_drawn_as_0(self):
+        assert "\n  0.9 0.0001\n" in imbalance("methods", "schedule", "step").stdout
+        assert "\n  1.0 0.000\n" in imbalance("methods", "schedule", "linear").stdout
+
+    def test_a_small_number_is_said_without_powers_of_ten(self):
+        assert value_of("aid", "l1")["say"] == {"set": "--set l1=0.00001", "yaml": "l1: 0.00001"}
 
     @pytest.mark.parametrize(
         ("annotation", "words"),
@@ -256,6 +283,25 @@ class TestCounts:
         assert told["drawn"] == pytest.approx([2525, 2525]) and told["each image"] == pytest.approx([0.505, 50.5])
         text = imbalance("methods", "sampler", "over_sampling", "--counts", "5000,50").stdout
         assert "An epoch is 10,000 images in 79 batches of about 128." in text
+        text = imbalance("methods", "sampler", "under_sampling", "--counts", "5000,50").stdout
+        assert "An epoch is 100 images in 1 batch.\n" in text
+
+    def test_the_numbers_of_a_column_stand_under_each_other(self):
+        lines = imbalance("methods", "class_weights", "inverse", "--counts", 5000, 50).stdout.splitlines()
+        assert lines[-3:] == [
+            "class  images  weight  share of the loss",
+            "0       5,000   0.505            50.00 %",
+            "1          50  50.500            50.00 %",
+        ]
+
+    def test_no_share_that_is_more_than_none_is_shown_as_none(self):
+        text = imbalance("methods", "loss", "cross_entropy", "--counts", 1_000_000, 5).stdout
+        assert " 99.9995 % " in text and " 0.0005 % " in text
+
+    def test_logits_are_told_in_three_decimals_however_near_to_0_one_of_them_is(self):
+        told = Effect({"bias": [1.0002, -1.0, -0.0004]})
+        rows = explained("aid", "bias_from_prior", {"a": 3, "b": 1, "c": 2}, told).splitlines()[-3:]
+        assert [row.split()[-1] for row in rows] == ["1", "-1", "0"]
 
     def test_losses_pull_as_many_images_do_at_the_start(self):
         for name in ("cross_entropy", "focal"):
@@ -268,9 +314,21 @@ class TestCounts:
         assert told["share of the gradient"] == pytest.approx([0.5, 0.5])
         assert told["uninformative logit"] == pytest.approx([0, 0], abs=1e-6)
 
-    def test_losses_that_compare_examples_weigh_the_classes_alike(self):
-        told = effect("loss", "auc_margin", "--counts", 5000, 50)
-        assert told["share of the gradient"] == pytest.approx([0.5, 0.5], abs=0.01)
+    @pytest.mark.parametrize("loss", ["auc_margin", "pairwise_hinge"])
+    @pytest.mark.parametrize("counts", [(5000, 50), (806, 100_000)])  # not whole in the batch that stands for them
+    def test_losses_that_compare_examples_weigh_the_classes_alike(self, loss, counts):
+        assert effect("loss", loss, "--counts", *counts)["share of the gradient"] == pytest.approx([0.5, 0.5])
+
+    def test_a_loss_that_draws_at_random_is_shown_by_its_mean(self):
+        # a common image pulls only where the rare class is not left out, 1 time in 10: so 500 to 50
+        told = effect("loss", "equalization", "--counts", 5000, 50)
+        assert told["share of the gradient"] == pytest.approx([10 / 11, 1 / 11])
+        assert told["uninformative logit"] == pytest.approx([math.log(10) / 2, -math.log(10) / 2], abs=1e-5)
+        # of three classes two are rare, and 2, 1 or none of the others are left out
+        one, two = math.sqrt(1 / 2), math.sqrt(2 / 3)
+        pulls = [5000 * (0.18 * one + 0.01 * two), *(images * (0.9 * one + 0.1 * two) for images in (500, 50))]
+        told = effect("loss", "equalization", "--counts", 5000, 500, 50)["share of the gradient"]
+        assert told == pytest.approx([pull / sum(pulls) for pull in pulls], abs=0.002)
 
     def test_uninformative_logits_are_the_log_prior_of_cross_entropy(self):
         told = effect("loss", "cross_entropy", "--counts", 5000, 50)["uninformative logit"]
@@ -309,7 +367,15 @@ class TestCounts:
         told = effect("aid", "augment_rarer", "--counts", 5000, 50, "--set", "augment_rarer=1")
         assert told["share changed"] == pytest.approx([0.01, 1])
         told = effect("aid", "bias_from_prior", "--counts", 5000, 50)
-        assert told["bias"][0] - told["bias"][1] == pytest.approx(math.log(100), abs=1e-4)
+        assert told["bias"] == pytest.approx([math.log(100) / 2, -math.log(100) / 2], abs=1e-4)
+        # as its formula has it: the log of the class's share, less the mean of these logs
+        assert value_of("aid", "bias_from_prior")["formula"] == ["bias_j = log pi_j - mean_k log pi_k"]
+
+    @pytest.mark.parametrize("aid", ["label_smoothing", "warmup", "mixing_until", "l1", "weight_decay", "dropout"])
+    def test_training_aids_that_know_no_class_say_so(self, aid):
+        assert value_of("aid", aid, "--counts", 5000, 50)["effect"]["notes"] == [
+            "It does the same whatever the class counts."
+        ]
 
     @pytest.mark.parametrize(("kind", "name"), [each for each in EVERY_METHOD if each != ("class_weights", "costs")])
     def test_every_method_has_something_to_say_of_them(self, kind, name):
@@ -383,7 +449,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("args", "told"),
         [
-            (["lss"], "unknown kind of method 'lss'; did you mean 'loss'?"),
+            (["lss", "focal"], "unknown kind of method 'lss'; did you mean 'loss'?"),
             (["loss", "focall"], "unknown loss 'focall'; did you mean 'focal'?"),
             (["loss", "--counts", 5, 5], "--counts and --set are about one method"),
             (["loss", "focal", "--counts", 5], "--counts: give the images of two classes or more"),
@@ -394,10 +460,11 @@ class TestMistakes:
             (["loss", "focal", "--set", "sampler.q=1"], "--set sampler.q: give an option of focal, as in loss.OPTION"),
             (
                 ["class_weights", "costs", "--counts", 5, 5],
-                "must be given: one cost per class, as in --set class_weights.costs=[1,20]",
+                "must be given: one cost per class, as in --set 'class_weights.costs=[1, 20]'",
             ),
-            (["focall"], "unknown kind of method 'focall'; did you mean 'focal'?"),
-            (["xyzzy"], "unknown kind of method 'xyzzy'; known: model, loss, "),
+            (["foccal"], "no kind or method is called 'foccal'; did you mean 'focal'?"),
+            (["lss"], "no kind or method is called 'lss'; did you mean 'loss'?"),
+            (["xyzzy"], "no kind or method is called 'xyzzy'; known: model, loss, "),
             (["mine.py:my_loss"], "mine.py:my_loss: say its kind too, as in imbalance methods loss mine.py:my_loss"),
             (["loss", "softmax_balanced"], "unknown loss 'softmax_balanced'"),
             (["aid", "emma"], "unknown aid 'emma'; did you mean 'ema'?"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from command_line import complaint, imbalance
 from small_data import complete, content, new_run, settings_for
 
-from imbalance_cli import checkpoints, experiments, refitting, runs
+from imbalance_cli import checkpoints, experiments, refitting, runs, training
 from imbalance_cli.config import Experiment, Setting, parse_assignment, resolve
 from imbalance_cli.errors import CheckpointError, DataError, DivergedError, SettingError
 from imbalance_cli.experiments import Run
@@ -142,6 +142,55 @@ class TestInARun:
         imbalance("refit", run.folder, "--method", "none", "--resample", "none", "-o", tmp_path / "as trained", "-q")
         assert (tmp_path / "as trained" / runs.RESULTS).exists()
 
+    @pytest.mark.parametrize("resample", ["none", "smote"])
+    def test_a_refit_of_ones_own_that_fails_sends_to_another_refit_not_to_another_resampling(
+        self, image_folder, tmp_path, resample
+    ):
+        own = write_own(
+            tmp_path, "refit(features, labels, classifier, generator)", "features.shape[1] == 8", "classifier"
+        )
+        run = run_with(image_folder, tmp_path / "run", refit=f"{own}:refit", resample=resample)
+        train(run)
+        with pytest.raises(SettingError) as raised:
+            run.finish()
+        told, _, command = str(raised.value).partition("; the training is saved, go on with: imbalance ")
+        assert told == f"{own}:3: refit: AssertionError: "
+        assert command == f"refit {run.folder} --method nearest_mean"
+        imbalance(*shlex.split(command), "-q")
+
+    @pytest.mark.parametrize("refit", ["none", "crt"])
+    def test_a_criterion_of_ones_own_that_fails_is_no_fault_of_the_refit(self, image_folder, tmp_path, refit):
+        scores = "1.0 * decisions.labels.repeat(2)[: len(decisions.labels) + 1]"
+        own = write_own(tmp_path, "score(decisions)", "len(decisions.labels) <= 4", scores)
+        run = run_with(image_folder, tmp_path / "run", validation=0.5, refit=refit, threshold_by=f"{own}:score")
+        train(run)
+        with pytest.raises(SettingError) as raised:
+            run.finish()
+        told = f"{own}:3: score: AssertionError: "
+        assert str(raised.value) == f"{told}; the training is saved in {run.folder / runs.CHECKPOINT}"
+        with pytest.raises(SettingError) as raised:  # where nothing is saved yet
+            list(experiments.refitted(checkpoints.load(run.folder), [run.prepared.experiment], lambda _: None))
+        assert str(raised.value) == told
+
+    def test_outputs_that_are_not_finite_are_no_fault_of_the_refit(self, image_folder, tmp_path, monkeypatch):
+        run = run_with(image_folder, tmp_path / "run", refit="crt", resample="smote")
+        train(run)
+        monkeypatch.setattr(training, "predict", lambda *given, **named: torch.full((1, 2), torch.nan))
+        with pytest.raises(DivergedError, match="^training diverged: after 3 epochs the outputs .*; try --lr 0.01$"):
+            run.finish()
+
+    @pytest.mark.parametrize("refit", ["crt", "nearest_mean"])
+    def test_features_that_are_not_finite_send_to_another_training(self, image_folder, tmp_path, monkeypatch, refit):
+        run = run_with(image_folder, tmp_path / "run", refit=refit)
+        train(run)
+        predict = refitting.predict
+        monkeypatch.setattr(refitting, "predict", lambda *given, **named: predict(*given, **named) * torch.inf)
+        with pytest.raises(DivergedError) as raised:
+            run.finish()
+        assert str(raised.value) == (
+            "training diverged: the features of the training images are no finite numbers; train again with --lr 0.01"
+        )
+
     def test_what_the_counts_say_is_refused_without_training_too(self, image_folder):
         flags = ["--set", "refit=crt", "--set", "resample={name: smote, k_neighbours: 19}"]
         assert complaint("train", "-d", image_folder, "--dry-run", *flags) == (
@@ -152,6 +201,13 @@ class TestInARun:
     def test_a_stage_has_no_refit_of_its_own(self):
         with pytest.raises(SettingError, match="refit: a stage goes on with the run's"):
             resolve(None, [parse_assignment("stages=[{refit: crt}]")])
+
+
+def write_own(folder: Path, form: str, holds_when_tried_out: str, result: str) -> Path:
+    """A file with a method that passes the trial before training, and fails after it."""
+    path = folder / "mine.py"
+    path.write_text(f'def {form}:\n    """Mine."""\n    assert {holds_when_tried_out}\n    return {result}\n')
+    return path
 
 
 def interrupted(*_: object, **__: object) -> None:
@@ -218,6 +274,15 @@ class TestTheCommand:
         assert len(calls) == 1
         (alone,) = experiments.refitted(checkpoint, wanted[-1:], lambda _: None)
         assert all(map(torch.equal, found[-1].values(), alone.trainer.state()["weights"].values()))
+
+    def test_the_prior_correction_is_that_of_the_training_though_this_version_would_compute_another(self, finished_run):
+        checkpoint = checkpoints.load(finished_run)
+        checkpoint.calibration["reference"] = [0.25, -0.25]
+        (run,) = experiments.refitted(checkpoint, [with_refit(checkpoint, "none")], lambda _: None)
+        assert run.calibration["reference"] == [0.25, -0.25]
+        checkpoint.config["refit"] = {"name": "crt"}  # then it is that of the refit
+        (run,) = experiments.refitted(checkpoint, [with_refit(checkpoint, "crt")], lambda _: None)
+        assert run.calibration["reference"] == [0, 0]
 
     def test_names_the_folder_after_the_run_even_from_inside_it(self, run, monkeypatch):
         monkeypatch.chdir(run)

@@ -116,7 +116,7 @@ def test_resuming_notices_changed_images(image_folder: Path, tmp_path: Path) -> 
 
 
 def test_batches_of_one_do_not_meet_batch_norm(image_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="batch_size must be at least 2"):
+    with pytest.raises(SettingError, match="batch_size: batch norm needs two images or more"):
         new_run(settings_for(image_folder, image_folder / "cache", batch_size=1), tmp_path / "run")
 
 
@@ -136,6 +136,15 @@ def test_classes_with_few_images_are_not_held_out(image_folder: Path, tmp_path: 
     assert prepared.train.counts().tolist() == [96, 12]
     assert prepared.validation is not None and prepared.validation.counts().tolist() == [24, 0]
     assert "rare: fewer than 20 images, so all of them train" in said(lines)
+
+
+def test_validation_is_set_higher_only_where_that_helps(image_folder: Path) -> None:
+    from imbalance_cli import experiment_data
+
+    for ratio, cure in ((0.2, "rare has 5; set validation higher, or leave"), (0.1, "rare has 0; leave")):
+        settings = settings_for(image_folder, image_folder / "cache", data__ratio=ratio, early_stopping=2)
+        with pytest.raises(SettingError, match=f"{cure} early_stopping out"):
+            experiment_data.prepare(resolve(None, settings)[0], lambda _: None)
 
 
 def test_only_one_process_writes_a_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from command_line import complaint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +154,22 @@ class TestAtLeast:
     def test_refuses_what_does_not_fit_into_a_batch(self, counts, per_batch, problem):
         with pytest.raises(SettingError, match=f"^sampler.per_batch {per_batch}: {problem}.* batch_size$"):
             draws_of(counts, "at_least", batches=10, per_batch=per_batch)
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            ["--sampler", "at_least", "--set", "sampler.per_batch=20", "--batch-size", 32],
+            ["--set", "stages=[{epochs: 1}, {epochs: 1, sampler: {name: at_least, per_batch: 20}, batch_size: 32}]"],
+        ],
+    )
+    @pytest.mark.parametrize("more", [[], ["--dry-run"]])
+    def test_is_refused_before_training_in_every_stage(self, image_folder, tmp_path, flags, more):
+        told = complaint("train", "-d", image_folder, "-o", tmp_path / "run", *flags, *more)
+        assert told == (
+            "sampler.per_batch 20: 2 classes take 40 images of a batch, which holds 28; "
+            "set it to at most 14, or a larger batch_size"
+        )
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

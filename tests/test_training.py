@@ -387,6 +387,20 @@ def test_what_is_left_out_as_noise_is_the_same_in_a_resumed_run(run_of, stop):
     assert content(resumed.folder) == content(whole.folder)
 
 
+def test_a_run_stopped_before_there_was_a_record_of_noise_goes_on(run_of):
+    settings = {"noise_share": 0.5, "epochs": 2}
+    stopped = run_of(**settings)
+    next(stopped.train())
+    state = stopped.trainer.state()
+    del state["optimizer"]["noise"]
+    resumed = run_of(**settings).trainer
+    resumed.restore(state)
+    train = stopped.prepared.train
+    for _ in resumed.train(train, None):
+        pass
+    assert len(resumed.noise["latest"]) == len(train)
+
+
 # For experiments drawn at random: classes to choose from, of sizes down to a single image.
 SIZES = {"many": 150, "some": 110, "fewer": 90, "few": 70}
 
@@ -579,7 +593,7 @@ def test_early_stopping_corrects_for_the_prior_of_the_best_epoch(run_of):
 
 
 def test_early_stopping_and_stages_exclude_each_other():
-    with pytest.raises(SettingError, match="early_stopping would not know which stage to end"):
+    with pytest.raises(SettingError, match="early_stopping: it would not know which stage to end"):
         experiment_of(("early_stopping", 3), ("stages", [{"epochs": 1}]))
 
 
@@ -591,6 +605,6 @@ def test_a_stage_restarts_only_what_it_says():
 def test_a_second_view_takes_the_partners_of_the_first():
     with pytest.raises(
         SettingError,
-        match="second_view: it draws partners of its own, which only the first view can",
+        match="second_view: a mixing that draws partners of its own can only be the first view",
     ):
         experiment_of(("mixing", "mixup"), ("second_view", "cmo"))

@@ -125,7 +125,7 @@ class TestCosts:
     @pytest.mark.parametrize(
         ("costs", "message"),
         [
-            (None, "must be given: one cost per class, as in --set class_weights.costs=[1,20], or a matrix"),
+            (None, "must be given: one cost per class, as in --set 'class_weights.costs=[1, 20]', or a matrix"),
             ([], "has 0 entries for 3 classes; give one per class"),
             ([1.0, -2.0, 1.0], "must lie between 0 and 1e9; got -2"),
             ([[0.0, 1.0, -3.0], [5.0, 0.0, 1.0], [1.0, 1.0, 0.0]], "must lie between 0 and 1e9; got -3"),

@@ -63,7 +63,7 @@ def methods(
 
 def _entry(kind: str | None, name: str | None) -> Entry | None:
     """The method that is meant, also by its name alone; None if it is a kind, or all of them. Raises SettingError."""
-    from imbalance_cli.catalogue import find_entries, find_entry, find_kind
+    from imbalance_cli.catalogue import find_entries, find_entry, find_kind, unknown
     from imbalance_cli.errors import SettingError
     from imbalance_cli.registry import is_own
 
@@ -81,7 +81,7 @@ def _entry(kind: str | None, name: str | None) -> Entry | None:
             ways = ", ".join(f"imbalance methods {entry.kind.name} {kind}" for entry in found)
             raise SettingError(f"{kind} is a method of more than one kind; say which: {ways}") from None
         if not found:
-            raise
+            raise unknown(kind) from None
         return found[0]
     return None
 

@@ -39,6 +39,7 @@ SHORT_FORMS = {
     r"fpr\s*<=\s*": ("fpr_at_most", "fpr"),
     r"f": ("f_beta", "beta"),
 }
+PROMISING = ("recall_at_least", "fpr_at_most")  # a share of one class, which few images cannot tell
 OF_THE_RANKING = ("auc", "auroc", "roc_auc", "auprc", "average_precision")
 
 
@@ -115,8 +116,9 @@ def lacking(choice: Mapping[str, Any], supports: Ints, rarest: int) -> str | Non
 
     A promised share means nothing on so few images that it stands for all or none of them.
     """
+    few = None
     if supports.min() < FEWEST_TO_CHOOSE_ON:
-        return (
+        few = (
             f"a threshold needs {FEWEST_TO_CHOOSE_ON} validation images of every class; the smallest class has "
             f"{supports.min()}"
         )
@@ -127,9 +129,11 @@ def lacking(choice: Mapping[str, Any], supports: Ints, rarest: int) -> str | Non
         said, wrong, which, meaning = f"fpr<={choice['fpr']:g}", choice["fpr"], "other", "more than none"
         images = supports.sum() - supports[rarest]
     else:
-        return None
+        return few
     if wrong == 0:
         return f"{said} allows no mistake at all, which no number of validation images can promise; leave room for some"
+    if few is not None:
+        return few
     needed = math.ceil(1 / wrong - 1e-9)  # 1 / (1 - 0.95) is a little more than 20
     if images >= needed:
         return None
@@ -157,7 +161,7 @@ def g_mean(decisions: Decisions) -> Floats:
     When: where a class that is hardly found is worse than a lower mean. With many classes, some of few images, one
     unlucky class decides.
 
-        (recall_1 x ... x recall_C)^(1 / C)
+        (recall_1 * ... * recall_C)^(1 / C)
 
     A class that is never found brings it to 0. Of such decisions those with the fewest such classes score higher, and
     of these the ones with the higher mean over the rest, so that the search finds a way out.
@@ -180,8 +184,8 @@ def mcc(decisions: Decisions) -> Floats:
 
         (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN))
 
-    T and F are right and wrong, P and N told to be of the one class or the other. More than two classes: the
-    generalisation to them (Gorodkin, 2004). 0 where all images are given one class.
+    TP and TN are the images of the rare and of the other class that are told right, FP the false alarms, FN the
+    misses. More than two classes: the generalisation to them (Gorodkin, 2004). 0 where all images are given one class.
 
     Also known as: matthews_corrcoef, phi_coefficient.
     """
@@ -231,7 +235,7 @@ def cost(decisions: Decisions, *, costs: list[float] | list[list[float]] | None 
 
 @CRITERIA.register
 def recall_at_least(decisions: Decisions, *, recall: Share = 0.95) -> Floats:
-    """The fewest false alarms at which this share of the rarest of two classes is found: also recall>=0.95.
+    """The fewest false alarms while a given share of the rarest of two classes is found: also recall>=0.95.
 
     When: where so many must be found, whatever it takes. The share is that of the validation images, and new ones
     may differ by as much as so few tell: the interval of the recall says by how much. It needs 1 / (1 - recall) rare
@@ -250,7 +254,7 @@ def recall_at_least(decisions: Decisions, *, recall: Share = 0.95) -> Floats:
 
 @CRITERIA.register
 def fpr_at_most(decisions: Decisions, *, fpr: Share = 0.01) -> Floats:
-    """The most found of the rarest of two classes at this share of false alarms in the other: also fpr<=0.01.
+    """The most found of the rarest of two classes while a given share of the other is false alarms: also fpr<=0.01.
 
     When: where there is time for so many false alarms and no more. It needs 1 / fpr validation images of the other
     class or more, 100 for 0.01, and is as uncertain as so few tell.

@@ -85,7 +85,7 @@ def square_root(counts: Tensor, batches: int) -> Tensor:
 
     When: for something half-way between instance and class_balanced, so that rare images come less often than there.
 
-        n_j = sqrt(N_j) sum_k N_k / sum_k sqrt(N_k)
+        n_j = sqrt(N_j) (sum_k N_k) / (sum_k sqrt(N_k))
 
     Also known as: sqrt.
     """
@@ -99,7 +99,7 @@ def power(counts: Tensor, batches: int, *, q: Annotated[float, Interval(ge=-10, 
     When: to choose how far to go. Between 0 and 1 it goes well with loss logit_adjustment, which allows for what is
     drawn. Beside class weights it may correct twice.
 
-        n_j = N_j^q sum_k N_k / sum_k N_k^q
+        n_j = N_j^q (sum_k N_k) / (sum_k N_k^q)
 
     Below 0 the rarest class is drawn most; -1 is the reversed sampler of BBN (Zhou et al., 2020). An epoch is as
     long as the data. Class weights count^-g ask for the same emphasis as q = 1 - g.

@@ -19,7 +19,7 @@ def constant(progress: float) -> float:
     When: for weights and draws that hold from the first epoch. As a learning rate it leaves the last steps as noisy as
     the first, so training ends best on one that falls.
 
-        factor = 1
+        multiplier = 1
     """
     return 1.0
 
@@ -31,7 +31,7 @@ def cosine(progress: float) -> float:
     When: for the learning rate, unless a paper's own steps are to be repeated: it has nothing to tune. The restarts of
     the paper are left out.
 
-        factor = (1 + cos(pi t)) / 2
+        multiplier = (1 + cos(pi t)) / 2
 
     t is the progress through training, 0 at the start and 1 at the end.
 
@@ -46,7 +46,7 @@ def linear(progress: float) -> float:
 
     When: for the learning rate, as an alternative to cosine that stays high for less long.
 
-        factor = 1 - t
+        multiplier = 1 - t
 
     t is the progress through training, 0 at the start and 1 at the end.
     """
@@ -60,7 +60,7 @@ def step(progress: float, *, milestones: list[Share] | None = None, factor: Shar
     When: for the learning rate of long-tail papers, most of which fall in steps. Where there
     are no such numbers to repeat, cosine has less to set.
 
-        factor^(number of milestones <= t)
+        multiplier = factor^(number of milestones <= t)
 
     t is the progress through training, 0 at the start and 1 at the end. milestones: [0.5, 0.75] says other places.
 
@@ -77,7 +77,7 @@ def deferred(progress: float, *, start: Share = 0.8) -> float:
     When: for class weights (DRW) or a sampler (DRS) that would spoil the features if they were there from the start:
     these are learned from all images alike first, and the balance comes last.
 
-        factor = 1 if t >= start, else 0
+        multiplier = 1 if t >= start, else 0
 
     t is the progress through training at the beginning of an epoch, 0 at the start. In a training so short that its
     last epoch begins before `start`, nothing would ever set in, of which you are warned.
@@ -93,7 +93,7 @@ def rising(progress: float, *, power: Annotated[float, Interval(gt=0, le=100)] =
 
     When: as deferred, but little by little, with no epoch at which everything changes. For class weights or samplers.
 
-        factor = t^power
+        multiplier = t^power
 
     t is the progress through training at the beginning of an epoch, 0 at the start.
 
@@ -108,7 +108,7 @@ def sigmoid_ramp(progress: float) -> float:
 
     When: as rising, with a slower start. For class weights or samplers.
 
-        factor = exp(-5 (1 - t)^2)
+        multiplier = exp(-5 (1 - t)^2)
 
     t is the progress through training at the beginning of an epoch, 0 at the start.
 

@@ -54,7 +54,7 @@ def inverse(counts: Tensor) -> Tensor:
     (class_weights_schedule deferred) leave the features alone, and loss logit_adjustment decided better here.
 
         r_j = 1 / N_j
-        w_j = r_j sum_k n_k / sum_k n_k r_k
+        w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     Also known as: balanced, inverse_frequency, weighted_cross_entropy.
     """
@@ -69,7 +69,7 @@ def sqrt(counts: Tensor) -> Tensor:
     favouring the common classes, which the prior correction after training takes account of.
 
         r_j = 1 / sqrt(N_j)
-        w_j = r_j sum_k n_k / sum_k n_k r_k
+        w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     Also known as: square_root, inverse_square_root.
     """
@@ -84,7 +84,7 @@ def power(counts: Tensor, *, exponent: Annotated[float, Interval(ge=0, le=10)] =
     more than the common ones, as where missing them is worse; if the price of a mistake is known, take costs.
 
         r_j = N_j^-exponent
-        w_j = r_j sum_k n_k / sum_k n_k r_k
+        w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     Also known as: smoothed_inverse.
     """
@@ -100,7 +100,7 @@ def effective_number(counts: Tensor, *, beta: Annotated[float, Interval(ge=0, lt
     is inverse in all but name.
 
         r_j = (1 - beta) / (1 - beta^N_j)
-        w_j = r_j sum_k n_k / sum_k n_k r_k
+        w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     From none (beta 0) to inverse (beta close to 1): classes of far more than 1 / (1 - beta) images weigh alike.
 
@@ -120,7 +120,7 @@ def costs(counts: Tensor, *, costs: list[float] | list[list[float]] | None = Non
     be as common as in training. If only the decision is to follow the costs, threshold_by cost needs no other training.
 
         r_j = the cost of class j
-        w_j = r_j sum_k n_k / sum_k n_k r_k
+        w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     costs has one number per class, or a row per true class of what each prediction costs, the right one 0; then a
     class weighs the sum of its row, for a weight cannot tell one wrong prediction from another. It has to be given. It
@@ -133,7 +133,8 @@ def costs(counts: Tensor, *, costs: list[float] | list[list[float]] | None = Non
     classes = len(counts)
     if costs is None:
         raise SettingError(
-            "class_weights.costs must be given: one cost per class, as in --set class_weights.costs=[1,20], or a matrix"
+            "class_weights.costs must be given: one cost per class, as in --set 'class_weights.costs=[1, 20]', "
+            "or a matrix"
         )
     if len(costs) != classes:
         raise SettingError(f"class_weights.costs has {len(costs)} entries for {classes} classes; give one per class")

@@ -205,7 +205,8 @@ def _compared(
         point = "prior"
     tests: dict[int, set[tuple[int, str | None]]] = {}
     for each in (each for outcomes in finished.values() for each in outcomes):
-        tests.setdefault(each.seed, set()).add((each.results["n"], each.results["test_digest"]))
+        if "test_digest" in each.results:  # the first runs did not note it
+            tests.setdefault(each.seed, set()).add((each.results["n"], each.results["test_digest"]))
     warnings += changed_tests([seed for seed, different in tests.items() if len(different) > 1])
     score = METRICS[metric]
     rows = [_row(method, outcomes, metric, point, published[method]) for method, outcomes in finished.items()]

@@ -17,7 +17,7 @@ from imbalance_cli.config import DEFAULT_NAMES, REGISTRIES, Experiment, Setting,
 from imbalance_cli.errors import SettingError
 from imbalance_cli.registry import is_own
 from imbalance_cli.strict_yaml import dump_yaml
-from imbalance_cli.studies.tuning import Tuning
+from imbalance_cli.studies.tuning import Tuning, value_words
 
 STUDY, COMPARISON = "study.yaml", "comparison.json"
 HEADING = "# A study, as resolved; `imbalance compare study.yaml` goes on with it.\n"
@@ -272,22 +272,8 @@ def slug(name: str) -> str:
 
 def part_name(setting: Setting) -> str:
     """What a method or condition is called after one of its settings: `ratio 0.01`, `sampler class_balanced`."""
-    value = setting.value
-    if isinstance(value, float):
-        text = f"{value:.10g}"
-    elif isinstance(value, list):
-        text = "+".join(map(_word, value))
-    elif isinstance(value, dict):
-        text = " ".join(map(_word, value.values()))
-    else:
-        text = "none" if value is None else _word(value)
-    key = ".".join(setting.path)
+    text, key = value_words(setting.value), ".".join(setting.path)
     return f"{setting.path[-1]} {os.path.basename(text) if key == 'data.dataset' else text}"
-
-
-def _word(value: Any) -> str:
-    """`value` as a part of a name: a user's own method without the folder of its file."""
-    return os.path.basename(str(value)) if is_own(str(value)) else str(value)
 
 
 def takes(settings: Iterable[Setting], key: str) -> bool:

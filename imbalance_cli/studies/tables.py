@@ -15,7 +15,7 @@ from rich.text import Text
 from imbalance_cli.errors import printable
 from imbalance_cli.reports import Prose, Rows
 from imbalance_cli.studies.scores import METRICS, POINT_NAMES, POINTS, Metric, amount, decimal, p_number, percent
-from imbalance_cli.studies.tuning import about_candidates, candidates
+from imbalance_cli.studies.tuning import about_candidates, candidates, value_words
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -338,7 +338,7 @@ def _chosen(settings: Sequence[Mapping[str, Any] | None] | None) -> str:
     by_name: dict[str, list[str]] = {}
     for each in settings or ():
         for name, value in (each or {}).items():
-            by_name.setdefault(name, []).append(str(value))
+            by_name.setdefault(name, []).append(value_words(value))
     return ", ".join(" ".join([name, *dict.fromkeys(values)]) for name, values in by_name.items())
 
 

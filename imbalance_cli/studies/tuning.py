@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from imbalance_cli.config import Experiment
 from imbalance_cli.errors import SettingError
 from imbalance_cli.randomness import keyed_seed
+from imbalance_cli.registry import is_own
 from imbalance_cli.studies.scores import METRICS, POINTS, Metric
 
 Values = dict[str, Any]
@@ -188,12 +190,27 @@ def candidates(rows: Sequence[Mapping[str, Any]], most: int) -> list[Candidate]:
     for row in rows:
         for seed, trials in zip(row["seeds"], row.get("tried") or (), strict=False):
             for trial in trials:
-                values = ", ".join(f"{key} {value}" for key, value in trial["values"].items())
-                each = found.setdefault((row["method"], values), Candidate(row["method"], values))
+                words = ", ".join(f"{key} {value_words(value)}" for key, value in trial["values"].items())
+                each = found.setdefault((row["method"], str(trial["values"])), Candidate(row["method"], words))
                 each.scores[seed] = trial["validation"]
                 if trial["chosen"]:
                     each.won.add(seed)
     return [each for each in found.values() if each.won or len(found) <= most]
+
+
+def value_words(value: Any) -> str:
+    """The value of a setting as a part of a name: a user's own method without the folder of its file."""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list):
+        return "+".join(map(_word, value))
+    if isinstance(value, dict):
+        return " ".join(map(_word, value.values()))
+    return "none" if value is None else _word(value)
+
+
+def _word(value: Any) -> str:
+    return os.path.basename(str(value)) if is_own(str(value)) else str(value)
 
 
 def about_candidates(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:

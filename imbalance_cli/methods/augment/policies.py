@@ -141,7 +141,7 @@ def rand_augment(
     operations: Annotated[int, Interval(ge=1, le=4)] = 2,
     magnitude: Annotated[float, Interval(ge=0, le=30)] = 9.0,
 ) -> Tensor:
-    """So many operations of 14 on each image, one after the other, at `magnitude` of 30 (Cubuk et al., 2020).
+    """A few operations of 14 on each image, 2 by default, one after the other, all equally strong (Cubuk et al., 2020).
 
     When: where you can try several values of operations and magnitude: the best depend on the data and the size of the
     network. Else trivial_augment.

@@ -47,7 +47,7 @@ def class_balanced_focal(
 
         loss = w_y (f(z_y) + sum_{j != y} f(-z_j))
         f(z) = -(1 - sigmoid(z))^gamma log sigmoid(z)
-        w_j = e_j sum_k n_k / sum_k n_k e_k
+        w_j = e_j (sum_k n_k) / (sum_k n_k e_k)
         e_j = (1 - beta) / (1 - beta^n_j)
 
     The weights are scaled as class_weights are: the average example of the stream weighs 1, where the paper's weights

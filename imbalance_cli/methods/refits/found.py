@@ -30,12 +30,13 @@ def tau_normalisation(
     """Each class's weights shortened, the long ones of common classes most; no bias (Kang et al., 2020).
 
     When: for many classes, whose weights grow the longer the more images a class has. It looks at no image, so it is
-    done at once. Two classes have weights of nearly the same length, so for these it changes nothing.
+    done at once. Two classes have weights of nearly the same length, so for these it changes next to nothing.
 
         z_j = W_j . x / |W_j|^tau
 
-    W_j are the trained weights of class j. At tau 0 they stay as they are, at 1 all have length 1. Their lengths need
-    not hold the whole prior: what the prior correction subtracts is divided as they are, so that it corrects the rest.
+    W_j are the trained weights of class j. At tau 0 they stay as they are, at 1 all have length 1. Equal lengths need
+    not remove the whole prior, so the prior correction still corrects the rest: what it subtracts for a class is
+    divided by the same |W_j|^tau.
 
     Also known as: tau_norm, tau_normalization, tau_normalized.
     """
