@@ -12,7 +12,7 @@ from small_studies import comparison
 
 from imbalance_cli import drawing
 from imbalance_cli.pages import study_curves, study_plots
-from imbalance_cli.studies.scores import METRICS
+from imbalance_cli.studies.scores import METRICS, POINT_NAMES
 
 BALANCED = METRICS["balanced_accuracy"]
 LONG_NAMES = [f"focal gamma {number} + class_balanced sampler + effective_number weights" for number in range(12)]
@@ -137,11 +137,10 @@ class TestOperatingPoints:
     def test_each_method_has_a_mark_at_each_point_that_it_has(self) -> None:
         rows = rows_of(validation=False)
         axes = study_plots.operating_points(rows, 2).axes[0]
-        drawn = {
-            (line.get_label(), *line.get_xydata()[0]) for line in axes.lines if line.get_label() in rows[0]["points"]
-        }
+        names = POINT_NAMES.values()
+        drawn = {(line.get_label(), *line.get_xydata()[0]) for line in axes.lines if line.get_label() in names}
         expected = {
-            (name, value, position)
+            (POINT_NAMES[name], value, position)
             for position, row in enumerate(rows)
             for name, value in row["points"].items()
             if value is not None
