@@ -193,7 +193,11 @@ def unknown(word: str) -> SettingError:
 
 
 def find_entries(name: str) -> list[Entry]:
-    """The entries of that name, of whatever kind; not of a user's own, whose name does not tell its kind."""
+    """The entries of that name, of whatever kind; not of a user's own, whose name does not tell its kind.
+
+    Raises SettingError for what is no method, but often taken for a criterion.
+    """
+    _short(name)
     found = []
     for kind in KINDS.values():
         with suppress(SettingError):

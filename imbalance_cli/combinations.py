@@ -74,10 +74,19 @@ def _without_effect(experiment: Experiment) -> Iterator[str]:
             )
     if any(stage.noise_share > 0 for stage in settings):
         looking = [each for each in stages.stages(experiment, torch.ones(2)) if each.experiment.noise_share > 0]
-        if sum(not stage.mixes(epoch) for stage in looking for epoch in range(stage.begin, stage.end)) < 2:
+        unmixed = [
+            (stage, epoch) for stage in looking for epoch in range(stage.begin, stage.end) if not stage.mixes(epoch)
+        ]
+        share = looking[0].experiment.noise_share
+        if len(unmixed) < 2:
             yield (
-                f"noise_share {looking[0].experiment.noise_share:g} has no effect: it goes by the losses of an epoch "
+                f"noise_share {share:g} has no effect: it goes by the losses of an epoch "
                 "before, and needs two whose images are not mixed; train for more, or set mixing_until lower"
+            )
+        elif (most := max(stage.noise_share(epoch) for stage, epoch in unmixed)) < share:
+            yield (
+                f"noise_share {share:g} gets no further than {most:.2g}: it rises over the first {stages.NOISE_RAMP} "
+                "epochs; train for more"
             )
 
 
@@ -92,6 +101,11 @@ def _named(settings: Experiment) -> Iterator[str]:
     for rule in RULES:
         if not (rule.cure or rule.measured) and (values := rule.values(dict(settings))) is not None:
             yield f"{' and '.join(f'{name} {value}' for name, value in values.items())}: {rule.reason}"
+    if settings.class_weights["name"] == "costs":
+        yield (
+            "class_weights costs: the prior-corrected decisions, which are for balanced accuracy, take the costs back; "
+            "argmax follows them, and so does threshold_by cost with costs of its own"
+        )
     loss = settings.loss
     if loss["name"] == "ldam" and settings.model.get("classifier") == "cosine":
         scale = blocks.CosineClassifier.SCALE
@@ -111,9 +125,12 @@ def _never(settings: Experiment) -> Iterator[str]:
         schedule = getattr(settings, f"{name}_schedule")
         if schedule["name"] == "deferred" and schedule["start"] > last and name in _chosen(settings):
             yield f"{name}_schedule deferred never sets in: its start {schedule['start']:g} {beyond} lower"
-    if "mixing" in _chosen(settings) and last < settings.mixing_until < 1:
-        mixing = short_name(settings.mixing["name"])
-        yield f"mixing {mixing} never ends: mixing_until {settings.mixing_until:g} {beyond} to 1"
+    if "mixing" in _chosen(settings):
+        mixing, until = short_name(settings.mixing["name"]), settings.mixing_until
+        if until == 0:
+            yield f"mixing {mixing} never sets in: mixing_until is 0; set it to 0.9, say, or leave mixing out"
+        elif last < until < 1:
+            yield f"mixing {mixing} never ends: mixing_until {until:g} {beyond} to 1"
 
 
 def _measured(settings: Experiment, begin: int, counts: Mapping[str, int] | None) -> Iterator[str]:

@@ -184,8 +184,9 @@ def conflicts(settings: Sequence[str], name: str, options: Container[str] = ()) 
             concerned = option in options if option else name == setting or name in values
             if setting not in settings or not concerned:
                 continue
-            parts = [f"as {setting}"] * (setting != settings[0])
-            parts += [f"with {option} {' or '.join(_listed(values))}"] * bool(option and _listed(values))
+            parts = [f"as {setting}"] if setting != settings[0] else []
+            if option and _listed(values):
+                parts.append(f"with {option} {' or '.join(_listed(values))}")
             others = [(other, _words(each)) for other, each in rule.settings.items() if other != own] or [("", ())]
             for other, words in others:
                 yield Conflict(" ".join(parts), other, words, rule.reason, bool(rule.cure))
@@ -203,4 +204,6 @@ def _words(values: tuple[Any, ...] | AnyBut) -> tuple[str, ...]:
 
 
 def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ OUT_OF_MEMORY = (  # the CPU's allocator, CUDA, its libraries, Apple's, and the 
     *("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
     *("CUDNN_STATUS_ALLOC_FAILED", "MPS backend out of memory", "Cannot allocate memory"),
 )
+OUT_OF_MEMORY_AT_THE_END = "out of memory while saving or evaluating"  # no batch size helps there
 
 
 class UserError(Exception):

@@ -44,19 +44,21 @@ def operating_points(
     class, or none and the reason why.
     """
     classes = len(reference)
-    points: dict[str, dict[str, Any]] = {"argmax": {"offsets": [0.0] * classes}}
     held_out = np.zeros(classes, int) if validation is None else np.bincount(validation[1], minlength=classes)
     tau, chosen = 1.0, f"by theory, there being fewer than {FEWEST_TO_CHOOSE_ON} validation images of a class"
     if validation is not None and held_out.min() >= FEWEST_TO_CHOOSE_ON:
         tau, chosen = best_tau(*validation, reference), "on validation"
     reason = lacking(threshold_by, held_out, minority)
     if validation is None or reason is not None:
-        points["validation"] = {"offsets": None, "reason": reason}
+        threshold: dict[str, Any] = {"offsets": None, "reason": reason}
     else:
         offsets = best_offsets(*validation, CRITERIA.bind(threshold_by), minority)
-        points["validation"] = {"offsets": (offsets - offsets[0]).tolist(), "threshold_by": dict(threshold_by)}
-    points["prior"] = {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen}
-    return {name: points[name] for name in ("argmax", "prior", "validation")}
+        threshold = {"offsets": (offsets - offsets[0]).tolist(), "threshold_by": dict(threshold_by)}
+    return {
+        "argmax": {"offsets": [0.0] * classes},
+        "prior": {"offsets": (-tau * reference).tolist(), "tau": tau, "tau_chosen": chosen},
+        "validation": threshold,
+    }
 
 
 def evaluate(

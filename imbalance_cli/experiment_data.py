@@ -14,6 +14,7 @@ import torch
 
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import DECIDED_BY_SUBSET, DataSettings, Experiment
+from imbalance_cli.data.folder import NOT_MARKED
 from imbalance_cli.data.image_set import Dataset, ImageSet, joined, of_classes
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
 from imbalance_cli.data.sources import BUILT_IN, data_folder, load_dataset, resolve_auto
@@ -58,7 +59,7 @@ def prepare(experiment: Experiment, notice: Notice) -> Prepared:
     _check_validation(experiment, train, validation, notice)
     require_enough(experiment.resample, train.counts().tolist(), train.class_names)
     for stage in stages(experiment, train.counts()):
-        stage.draws(stage.begin)  # a sampler may not fit the batches
+        stage.require_fit()
     return Prepared(experiment, manifest, train, validation, dataset.test)
 
 
@@ -174,7 +175,7 @@ def images_for(
     all_were_chosen = experiment.data.classes is None and experiment.data.counts is None
 
     def told(line: str) -> None:
-        if not line.startswith("no test images are marked"):
+        if not line.startswith(NOT_MARKED):
             notice(line)
         elif split != "all":  # for which nothing is drawn
             notice(f"{line}; --split all evaluates all of them")

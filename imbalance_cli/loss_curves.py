@@ -47,7 +47,9 @@ class Curve:
     images: int | None = None
 
 
-COMPARES_IMAGES = ("auc_margin", "pairwise_hinge")
+def compares_images(name: str) -> bool:
+    """Whether the loss of that name compares the images of a batch, and so has to know how much there is of each."""
+    return "membership" in LOSSES.get(name).inputs
 
 
 def loss_curve(
@@ -77,7 +79,7 @@ def curves_of(choices: Sequence[Mapping[str, Any]], images: Mapping[str, int] = 
     """
     curves = []
     for choice in choices:
-        if choice["name"] in COMPARES_IMAGES:
+        if compares_images(choice["name"]):
             raise SettingError(f"--loss {choice['name']} compares images with each other, so a single one has no curve")
         method, bound = LOSSES.get(choice["name"]), expected_loss(choice)
         alike = [other for other in choices if other["name"] == choice["name"]]

@@ -12,7 +12,7 @@ from torch import Tensor
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import batch_bounds
 from imbalance_cli.data.order import epoch_length
-from imbalance_cli.loss_curves import expected_loss
+from imbalance_cli.loss_curves import compares_images, expected_loss
 from imbalance_cli.methods.augment import strength_by_class
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.posthoc import uninformative_logits
@@ -89,19 +89,27 @@ def _drawing(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     return Effect({"drawn": draws.tolist(), "each image": each.tolist(), "share": _shares(draws)}, [epoch])
 
 
-def _pulling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
-    """How hard each class pulls at the logits when all of these are 0, and where a loss leads without any evidence."""
-    loss: Callable[..., Tensor] = expected_loss(choice) if len(counts) == 2 else LOSSES.bind(choice)
-    # Some losses compare the examples of a batch, so it is made up as the data are.
+def pulls(loss: Callable[..., Tensor], counts: Tensor, *, compares: bool) -> Tensor:
+    """How hard each class pulls at the logits when all of these are 0, float64 [classes].
+
+    loss: with its options; counts: of the labels that it sees, float64 [classes]; compares: whether it compares the
+    examples of a batch.
+    """
+    # The batch is made up as the data are, for the losses that compare its examples.
     batch = (counts * min(1.0, EXAMPLES / float(counts.sum()))).ceil().long()
     labels = torch.repeat_interleave(torch.arange(len(counts)), batch)
-    pulls = torch.zeros_like(counts).index_add(0, labels, _gradient_sizes(loss, labels, counts))
+    found = torch.zeros_like(counts).index_add(0, labels, _gradient_sizes(loss, labels, counts))
     # Where examples are compared, those of a class share what it pulls, however many of them the batch holds.
-    if "membership" not in LOSSES.get(choice["name"]).inputs:
-        pulls *= counts / batch.clamp(min=1)
+    return found if compares else found * (counts / batch.clamp(min=1))
+
+
+def _pulling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
+    """How hard each class pulls at first, and where a loss leads without any evidence."""
+    loss: Callable[..., Tensor] = expected_loss(choice) if len(counts) == 2 else LOSSES.bind(choice)
+    shares = _shares(pulls(loss, counts, compares=compares_images(choice["name"])))
     reference = uninformative_logits(loss, counts, torch.ones_like(counts))
     return Effect(
-        {"share of the gradient": _shares(pulls), "uninformative logit": _without_noise(reference)},
+        {"share of the gradient": shares, "uninformative logit": _without_noise(reference)},
         [
             "share of the gradient: how much of the pull on the logits comes from each class when all logits are 0, "
             "summed over its images. uninformative logit: what training would answer to an image that says nothing "
@@ -147,9 +155,9 @@ def _resampling(choice: Mapping[str, Any], counts: Tensor) -> Effect:
     require_enough(choice, before.tolist(), list(map(str, range(len(counts)))))
     if "ratio" not in choice:
         return Effect(notes=[OF_THE_FEATURES] if name != "none" else ["It leaves the class counts as they are."])
-    labels = torch.repeat_interleave(torch.arange(len(counts)), before).numpy()
-    sizes = (cut if name in CUTTING else grown)(labels, choice["ratio"])
-    after = torch.tensor([sizes.get(number, count) for number, count in enumerate(before.tolist())])
+    sizes = {number: count for number, count in enumerate(before.tolist()) if count > 0}
+    changed = (cut if name in CUTTING else grown)(sizes, choice["ratio"])
+    after = torch.tensor([changed.get(number, count) for number, count in enumerate(before.tolist())])
     columns = {} if name in CUTTING else {"new": (after - before).tolist()}
     notes = ['The refit sees as many of each class as the column "then" says.', UP_TO_THE_FEATURES.get(name, "")]
     return Effect(columns | {"then": after.tolist()}, [" ".join(notes).strip()])

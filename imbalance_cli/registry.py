@@ -3,11 +3,11 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from imbalance_cli.docstrings import Description, describe
 from imbalance_cli.errors import SettingError, did_you_mean
@@ -40,6 +40,28 @@ def short_name(name: str) -> str:
 def as_said(name: str) -> str:
     """`name` in the form in which names are compared: Balanced-Softmax is balanced_softmax."""
     return name.lower().replace("-", "_").replace(" ", "_")
+
+
+class Described(Protocol):
+    """What has a name and a description."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> Description: ...
+
+
+D = TypeVar("D", bound=Described)
+
+
+def known_as(entries: Iterable[D], name: str) -> tuple[D, str] | None:
+    """Which of `entries` others call `name`, and how it is said here: `logit_adjustment (tau = 1)`."""
+    for entry in entries:
+        for other, note in entry.description.also_known_as.items():
+            if as_said(name) == as_said(other):
+                return entry, f"{entry.name} ({note})" if note else entry.name
+    return None
 
 
 @dataclass(frozen=True)
@@ -138,11 +160,7 @@ class Registry(Generic[F]):
 
     def known_as(self, name: str) -> tuple[Method[F], str] | None:
         """The method that others call `name`, and how it is said here: `logit_adjustment (tau = 1)`."""
-        for method in self:
-            for other, note in method.description.also_known_as.items():
-                if as_said(name) == as_said(other):
-                    return method, f"{method.name} ({note})" if note else method.name
-        return None
+        return known_as(self, name)
 
     def having(self, option: str) -> list[str]:
         """The names of the methods that take `option`."""

@@ -31,6 +31,13 @@ class Stage:
     counts: Tensor
     begin: int
 
+    def require_fit(self) -> None:
+        """Raise SettingError if the sampler, the class weights or the loss do not fit the classes or the batches."""
+        draws = self.draws(self.begin)
+        self.class_weights(self.begin)
+        one_image = torch.zeros(1, len(draws)), torch.zeros(1, dtype=torch.int64)
+        LOSSES.bind(self.experiment.loss)(*one_image, draws.float())
+
     @cached_property
     def sees_features(self) -> bool:
         """Whether the loss asks for the features beside the logits."""

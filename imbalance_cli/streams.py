@@ -53,7 +53,7 @@ def epoch_stream(
         bounds=bounds,
     )
 
-    def batches(order: Tensor, purpose: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(order: Tensor, purpose: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         return epoch_batches(
             train.images,
             train.labels,
@@ -65,11 +65,9 @@ def epoch_stream(
             device=device,
         )
 
-    own = ((normalise(images), labels) for images, labels in batches(order, "augment"))
-    in_turn = order.to(device)
-    places = (in_turn[first:last] for first, last in bounds[start:])
+    own = ((normalise(images), labels, places) for images, labels, places in batches(order, "augment"))
     if not stage.mixes(epoch):
-        yield from (Batch((View(inputs),), labels, which) for (inputs, labels), which in zip(own, places, strict=True))
+        yield from (Batch((View(inputs),), labels, places) for inputs, labels, places in own)
         return
     mixings = [
         MIXING.bind(choice) for choice in (experiment.mixing, experiment.second_view) if choice["name"] != "none"
@@ -82,7 +80,7 @@ def epoch_stream(
             train.labels, partner_draws * (len(order) / partner_draws.sum()), generator=generator
         )
         partners = batches(partner_order, "augment partners")
-    for number, ((inputs, labels), which) in enumerate(zip(own, places, strict=True), start=start):
+    for number, (inputs, labels, places) in enumerate(own, start=start):
         random = keyed_numpy(experiment.seed, "mixing", epoch, number)
         if partners is None:
             chosen = torch.from_numpy(random.permutation(len(labels))).to(device, non_blocking=True)
@@ -90,7 +88,7 @@ def epoch_stream(
             other = inputs.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
             other_labels = labels[chosen]
         else:
-            images, other_labels = next(partners)
+            images, other_labels, _ = next(partners)
             other = normalise(images)
         views = tuple(View(*mix(inputs, labels, other, other_labels, counts, random)) for mix in mixings)
-        yield Batch(views, labels, which, other_labels)
+        yield Batch(views, labels, places, other_labels)

@@ -17,7 +17,6 @@ from imbalance_cli.data.batches import Normalisation, place
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.errors import DivergedError, MemoryShortage, is_out_of_memory
 from imbalance_cli.inference import find_device, predict
-from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.optimizers import OPTIMIZERS
 from imbalance_cli.methods.posthoc import balanced_accuracy, decide
 from imbalance_cli.methods.schedules import SCHEDULES, with_warmup
@@ -46,7 +45,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, model: Sequential, normalise: Normalisation, counts: Tensor) -> None:
         """counts: training images per class, int64 [classes].
 
-        Raises SettingError if the device is not there, or an option of a method does not fit the classes.
+        Raises SettingError if the device is not there, or for a method of a user's own that does not do as it should.
         """
         self.experiment = experiment
         self.device = find_device(experiment.device)
@@ -56,7 +55,7 @@ class Trainer:
         self.normalise = normalise
         self.stages = list(stages(experiment, counts))
         for stage in self.stages:
-            self._check(stage)
+            try_own_methods(stage, self.device)
         self.trained = list(self.model.parameters())
         self.memory: dict[str, Any] = {}  # the optimizer's
         self.best: dict[str, Any] = {}  # the epoch that early stopping goes back to
@@ -121,16 +120,16 @@ class Trainer:
         experiment, model = objective.stage.experiment, self.model
         losses = objective.losses(model, batch)
         kept = self._kept(objective.stage, batch, losses.detach())
-        losses = losses * kept
+        losses = losses if kept is None else losses * kept
         value = self._with_l1(losses.mean(), experiment.l1)
         if experiment.sam_radius > 0:
             # What to climb: the loss of all classes, or of the rare ones alone.
             uphill = value if experiment.sam_classes == "all" else (losses * objective.is_rare[batch.labels]).mean()
             climb = torch.autograd.grad(uphill, self.trained)
             with perturbed(model, self.trained, climb, experiment.sam_radius):
-                gradients = torch.autograd.grad(
-                    self._with_l1((objective.losses(model, batch) * kept).mean(), experiment.l1), self.trained
-                )
+                above = objective.losses(model, batch)
+                above = above if kept is None else above * kept
+                gradients = torch.autograd.grad(self._with_l1(above.mean(), experiment.l1), self.trained)
         else:
             gradients = torch.autograd.grad(value, self.trained)
         if experiment.gradient_clipping is not None:
@@ -153,10 +152,10 @@ class Trainer:
         latest = self.noise.get("latest", torch.full((len(labels),), -torch.inf, device=self.device))
         self.noise = {"latest": latest, "kept": kept_as_clean(latest, labels, stage.noise_share(self.progress.epoch))}
 
-    def _kept(self, stage: Stage, batch: Batch, losses: Tensor) -> Tensor | float:
-        """Note what the images of the batch lose; how much of each is kept, [b], or 1 of all."""
+    def _kept(self, stage: Stage, batch: Batch, losses: Tensor) -> Tensor | None:
+        """Note what the images of the batch lose; how much of each is kept, [b], None if they all are."""
         if stage.experiment.noise_share == 0 or batch.partner_labels is not None:
-            return 1.0
+            return None
         # An image that is in the batch more than once has the largest of its losses, whichever is written first.
         self.noise["latest"].scatter_reduce_(0, batch.places, losses.float(), "amax", include_self=False)
         return self.noise["kept"][batch.places]
@@ -174,14 +173,6 @@ class Trainer:
     def _steps_taken(self, stage: Stage) -> int:
         """Steps of the stage before this one."""
         return sum(stage.steps[: self.progress.epoch - stage.begin]) + self.progress.step
-
-    def _check(self, stage: Stage) -> None:
-        """Raise SettingError for what does not fit the classes, before anything is written."""
-        experiment, classes = stage.experiment, len(stage.counts)
-        one = torch.zeros(1, dtype=torch.int64)
-        try_own_methods(stage, self.device)
-        LOSSES.bind(experiment.loss)(torch.zeros(1, classes), one, stage.draws(stage.begin).float())
-        stage.class_weights(stage.begin)
 
     def _enter(self, stage: Stage) -> None:
         """Set what the stage trains; at its very beginning also what it starts from."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from imbalance_cli.config import EVERY_REGISTRY, Experiment
 from imbalance_cli.docstrings import Description, describe
 from imbalance_cli.errors import SettingError, did_you_mean
-from imbalance_cli.registry import as_said
+from imbalance_cli.registry import known_as
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,7 @@ class Aids:
 
     def known_as(self, name: str) -> tuple[Aid, str] | None:
         """The aid that others call `name`, and how it is said here."""
-        for aid in self:
-            for other, note in aid.description.also_known_as.items():
-                if as_said(name) == as_said(other):
-                    return aid, f"{aid.name} ({note})" if note else aid.name
-        return None
+        return known_as(self, name)
 
 
 AIDS = Aids(

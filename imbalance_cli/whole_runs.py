@@ -34,6 +34,7 @@ def run_experiment(
     with runs.lock(folder, notice):
         runs.check_folder(folder, overwrite=False)  # nobody has started a run there meanwhile
         run.start(folder, dict(sources or {}))
-        for _ in run.train():
-            pass
-        return run.finish()
+        with run.noting_failure():
+            for _ in run.train():
+                pass
+            return run.finish()

@@ -284,6 +284,19 @@ def test_warnings_stay_in_the_json_of_a_quiet_run(image_folder: Path, more: list
     assert "class_balanced" in warning and result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("class_weights=costs", "class_weights.costs must be given"),
+        ("class_weights={name: costs, costs: [1, 2, 3]}", "class_weights.costs has 3 entries for 2 classes"),
+        ("loss={name: focal, alpha: [0.1, 0.2, 0.3]}", "loss.alpha"),
+        ("sampler={name: at_least, per_batch: 100000}", "sampler"),
+    ],
+)
+def test_a_dry_run_finds_what_does_not_fit_the_data(image_folder: Path, setting: str, told: str) -> None:
+    assert told in complaint(*train_args(image_folder, "--dry-run", "--set", setting))
+
+
 def test_dry_run_writes_nothing(image_folder: Path, tmp_path: Path) -> None:
     result = imbalance(*train_args(image_folder, "--loss", "focal", "--dry-run"))
     assert re.search(r"common\s+96\s+24\s+20", result.stdout) and "gamma: 2.0" in result.stdout

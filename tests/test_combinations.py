@@ -2,11 +2,14 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
+import torch
 
 from imbalance_cli.combinations import NEUTRAL, warnings
-from imbalance_cli.config import REGISTRIES, Setting, resolve
+from imbalance_cli.config import REGISTRIES, Experiment, Setting, resolve
 from imbalance_cli.conflicts import RULES
+from imbalance_cli.stages import Stage
 
 IMAGES = {"airplane": 5000, "automobile": 50}
 INVERSE = ("class_weights", "inverse")
@@ -72,11 +75,19 @@ def test_what_corrects_twice_is_named_whatever_it_is(parts, times):
         [("loss", "ldam"), COSINE, INVERSE],
         [("loss", "logit_adjustment"), ("mixing", "remix")],
         [("loss", "vector_scaling"), ("mixing", {"name": "margin_mixup", "omega": 1.0})],
-        [("class_weights", {"name": "costs", "costs": [1, 100]}), BALANCED],
     ],
 )
 def test_what_belongs_together_is_not_named(settings):
     assert told(*settings) == []
+
+
+def test_costs_go_with_what_balances_but_the_prior_correction_takes_them_back():
+    costs = ("class_weights", {"name": "costs", "costs": [1, 20]})
+    (line,) = told(costs, BALANCED)
+    assert line.startswith("class_weights costs: the prior-corrected decisions, which are for balanced accuracy, take")
+    plain, dear = (Stage(Experiment(**dict(more)), torch.tensor([5000, 50]), 0) for more in ([], [costs]))
+    by_cost = np.log(20) / 2  # to either side
+    assert dear.uninformative_logits(0) == pytest.approx(plain.uninformative_logits(0) + [-by_cost, by_cost], abs=1e-4)
 
 
 def test_equal_counts_leave_nothing_to_correct():
@@ -232,7 +243,20 @@ OFF = {"sam_radius": 0.0, "augment": [], "sampler": "instance"}
 def test_a_search_for_noise_that_has_no_time_is_told(epochs, until, lines):
     mixing = [] if until is None else [("mixing", "mixup"), ("mixing_until", until)]
     found = told(("noise_share", 0.2), ("epochs", epochs), *mixing)
-    assert [line.startswith("noise_share 0.2 has no effect: ") for line in found] == [True] * lines
+    assert sum(line.startswith("noise_share 0.2 has no effect: ") for line in found) == lines
+
+
+def test_a_noise_share_that_a_short_training_does_not_reach_is_told():
+    assert told(("noise_share", 0.3), ("epochs", 3)) == [
+        "noise_share 0.3 gets no further than 0.06: it rises over the first 10 epochs; train for more"
+    ]
+    assert told(("noise_share", 0.3), ("epochs", 11)) == []
+
+
+def test_a_mixing_that_never_sets_in_is_told():
+    assert told(("mixing", "mixup"), ("mixing_until", 0.0)) == [
+        "mixing mixup never sets in: mixing_until is 0; set it to 0.9, say, or leave mixing out"
+    ]
 
 
 def test_a_mixing_that_never_ends_is_told():

@@ -315,7 +315,18 @@ class TestWarnings:
     def test_runs_from_before_test_images_were_noted_compare_with_later_ones(self):
         cells = outcomes({"cross-entropy": CROSS_ENTROPY, "focal 2": FOCAL})
         earlier = {name: value for name, value in cells[1].results.items() if name != "test_digest"}
-        assert self.warnings([cells[0], replace(cells[1], results=earlier), *cells[2:]]) == []
+        assert self.warnings([cells[0], replace(cells[1], results=earlier), *cells[2:]]) == [
+            "cross-entropy: that the test images were the same ones was not noted, so it could not be checked"
+        ]
+
+    def test_thresholds_chosen_by_other_criteria_are_named_where_they_decide(self):
+        cells = outcomes({"cross-entropy": CROSS_ENTROPY, "focal 2": FOCAL})
+        for cell in cells[len(CROSS_ENTROPY) :]:
+            cell.results["operating_points"]["validation"]["threshold_by"] = {"name": "mcc"}
+        assert self.warnings(cells) == [
+            "the thresholds were chosen differently: by balanced_accuracy (cross-entropy), mcc (focal 2)"
+        ]
+        assert self.warnings(cells, point="argmax") == []
 
     def test_other_training_images_are_named(self):
         counts = [{"train_count": 5000}, {"train_count": 50}]

@@ -222,8 +222,8 @@ class TestCosts:
         ("costs", "words"),
         [
             (None, "costs must be given: one cost per class"),
-            ([1.0, 2.0, 3.0], r"must be 2 costs, or 2 rows of 2; got \[1.0, 2.0, 3.0\]"),
-            ([[0.0, 1.0], [1.0]], "must be 2 costs, or 2 rows of 2"),
+            ([1.0, 2.0, 3.0], "costs has 3 entries for 2 classes; give one per class"),
+            ([[0.0, 1.0], [1.0]], "costs: row 1 has 1 costs for 2 classes; give 2"),
             ([1.0, -2.0], "must lie between 0 and 1e9"),
             ([[1.0, 1.0], [1.0, 0.0]], "a right prediction must cost 0"),
         ],

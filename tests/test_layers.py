@@ -15,18 +15,19 @@ PACKAGE = Path(imbalance_cli.__file__).parent
 LEVELS = """
 __init__ docstrings errors lazy papers advice.__init__ data.__init__ methods.__init__ pages.__init__ \
     studies.__init__ studies.scores
-blocks files metrics own_results randomness registry strict_yaml weight_steps data.decode data.image_set
+blocks files metrics own_results randomness registry strict_yaml weight_steps data.decode data.image_set \
+    methods.cost_table
 drawing models own_methods prevalence runs setting_problems data.download data.image_cache data.listing \
     data.manifest data.shapes methods.augment.form methods.augment.operations methods.augment.strength \
     methods.calibration methods.criteria methods.losses.form methods.losses.priors methods.losses.slopes \
-    methods.mixing methods.optimizers methods.refits.form methods.resampling.form methods.resampling.needs \
+    methods.mixing methods.optimizers methods.refits.form methods.resampling.form \
     methods.samplers methods.schedules methods.weights pages.run_scores studies.significance
 predictions data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
     methods.augment.policies methods.losses.blocks methods.losses.odds methods.posthoc methods.resampling.adding \
-    methods.resampling.chosen methods.resampling.cleaning methods.resampling.cutting pages.page pages.study_plots \
+    methods.resampling.cleaning methods.resampling.cutting methods.resampling.needs pages.page pages.study_plots \
     studies.verdicts
-methods.losses.classic methods.losses.spreads methods.refits.found methods.resampling.combined pages.study_curves \
-    studies.comparison studies.paired_runs
+methods.losses.classic methods.losses.spreads methods.refits.found methods.resampling.chosen \
+    methods.resampling.combined pages.study_curves studies.comparison studies.paired_runs
 methods.losses.focusing methods.losses.influence methods.losses.margins methods.losses.noise methods.losses.ranking \
     methods.losses.rivals methods.losses.smoothing methods.refits.trained
 methods.augment.__init__ methods.losses.__init__ methods.refits.__init__ methods.resampling.__init__
@@ -37,7 +38,7 @@ method_effects own_trials
 checkpoints combinations inference data.sources studies.tuning
 catalogue evaluation experiment_data streams studies.file studies.study
 ways_to_say objectives advice.facts pages.class_effects pages.run_pictures pages.study studies.reading
-catalogue_report refitting training advice.rules studies.cell_runs
+catalogue_report refitting stopped_runs training advice.rules studies.cell_runs
 experiments figures reports advice.advice advice.training_time
 advice.report whole_runs cli.output cli.parsing pages.run studies.tables studies.worker
 studies.paired_tables

@@ -471,6 +471,7 @@ class TestMistakes:
             (["aid", "ema", "--set", "ema=2"], "ema must be less than 1; got 2"),
             (["aid", "sam_radius", "--set", "ema=0.9"], "--set ema: give sam_radius or sam_classes"),
             (["threshold_by", "auc"], "threshold_by: auc looks at the order of the images alone"),
+            (["auroc"], "threshold_by: auroc looks at the order of the images alone"),
         ],
     )
     def test_are_one_line(self, args, told):

@@ -72,7 +72,7 @@ def test_the_loss_is_told_of_the_labels_that_all_views_show(first, second):
 
 
 @pytest.mark.parametrize("second", ["none", "remix"])
-@pytest.mark.parametrize("first", ["remix", {"name": "margin_mixup", "omega": 1.0}, "cmo"])
+@pytest.mark.parametrize("first", [name for name in MIXING.names() if name != "none"])
 @pytest.mark.parametrize("sampler", ["instance", "square_root"])
 def test_the_loss_is_told_of_the_labels_that_a_long_stream_shows(first, second, sampler):
     settings = {"mixing": first, "second_view": second, "sampler": sampler, "augment": [], "batch_size": 200}
@@ -85,7 +85,7 @@ def test_the_loss_is_told_of_the_labels_that_a_long_stream_shows(first, second, 
                 shown.index_add_(0, batch.labels, view.share)
                 shown.index_add_(0, batch.partner_labels, 1 - view.share)
     expected = stage.seen(0)
-    assert expected[1] > stage.draws(0)[1] * 1.05
+    assert (expected[1] > stage.draws(0)[1] * 1.05) == (first not in ("mixup", "cutmix") or second == "remix")
     assert (expected / expected.sum()).tolist() == pytest.approx((shown / shown.sum()).tolist(), rel=0.04)
 
 

@@ -202,5 +202,5 @@ class TestThresholdBy:
 
     def test_what_does_not_fit_the_classes_is_refused_before_training(self, image_folder, tmp_path):
         chosen = settings_for(image_folder, image_folder / "cache", threshold_by={"name": "cost", "costs": [1, 2, 3]})
-        with pytest.raises(SettingError, match="threshold_by.costs must be 2 costs"):
+        with pytest.raises(SettingError, match="threshold_by.costs has 3 entries for 2 classes"):
             new_run(chosen, tmp_path / "run")

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from command_line import complaint, imbalance
 from PIL import Image
 from small_data import complete, new_run, settings_for
 
-from imbalance_cli import plots, runs
+from imbalance_cli import checkpoints, plots, runs
+from imbalance_cli.config import resolve
 from imbalance_cli.metrics import decision_scores
+from imbalance_cli.pages.class_effects import class_effects
 from imbalance_cli.pages.page import svg
 from imbalance_cli.pages.run import run_page
 from imbalance_cli.pages.run_scores import logit, probability, threshold_panel
@@ -231,6 +234,15 @@ class TestEveryKindOfRun:
         assert (
             ("Probabilities are of data with" in words) == ("as common as in training (28.57" in words) == (not changes)
         )
+
+    def test_the_pull_of_a_class_is_that_of_the_training(self, finished_run: Path) -> None:
+        checkpoint = checkpoints.load(finished_run)
+        changes = {"loss": {"name": "label_aware_smoothing", "head": 0.3, "tail": 0.0}, "sampler": "class_balanced"}
+        config = resolve({**checkpoint.config, **changes})[0].model_dump()
+        known = replace(checkpoint, config=config, class_names=["common", "rare"], counts=[5000, 50], calibration={})
+        # Both are drawn alike; at equal logits an image pulls by the distance of its target, 0.7 or 1, from 1/2.
+        pulls = [row["pull"] for row in class_effects(known)["rows"]]
+        assert pulls == pytest.approx([0.2 / 0.7, 0.5 / 0.7], rel=1e-9)
 
     def test_test_images_that_were_drawn_are_not_called_all(self, two_classes: Path, tmp_path: Path) -> None:
         images = folder_of({"common": 100, "rare": 50}, tmp_path / "photos") / "train"

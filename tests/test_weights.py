@@ -132,7 +132,7 @@ class TestCosts:
             ([1.0, 1e300, 1.0], "must lie between 0 and 1e9; got 1e+300"),
             ([1.0, 2.0], "has 2 entries for 3 classes; give one per class"),
             ([[0.0, 1.0], [1.0, 0.0]], "has 2 entries for 3 classes; give one per class"),
-            ([[0.0, 1.0, 1.0], [1.0, 0.0], [1.0, 1.0, 0.0]], "row 1 has 2 costs for 3 classes; give one per class"),
+            ([[0.0, 1.0, 1.0], [1.0, 0.0], [1.0, 1.0, 0.0]], "row 1 has 2 costs for 3 classes; give 3"),
             (
                 [[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 4.0]],
                 "a right prediction must cost 0, but the diagonal of the matrix is [0.0, 0.0, 4.0]",

@@ -6,7 +6,7 @@ import pytest
 
 from imbalance_cli import checkpoints, runs
 from imbalance_cli.config import Setting, resolve
-from imbalance_cli.errors import CheckpointError, SettingError
+from imbalance_cli.errors import CheckpointError, DivergedError, SettingError
 from imbalance_cli.evaluation import evaluate
 from imbalance_cli.experiment_data import images_for
 from imbalance_cli.whole_runs import run_experiment
@@ -43,6 +43,12 @@ def test_a_run_is_whole_and_its_results_are_those_of_its_checkpoint(image_folder
     checkpoint = checkpoints.load(tmp_path / "run")
     images, _ = images_for(checkpoint, None, "test", {}, told.append)
     assert results.items() >= evaluate(checkpoint, images, device="cpu")[0].items()
+
+
+def test_why_a_training_failed_is_noted_as_the_command_does(image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="training diverged"):
+        run_experiment(resolve(settings(image_folder, learning_rate=1000.0, epochs=5))[0], tmp_path / "run")
+    assert runs.read_sessions(tmp_path / "run")[0]["failed"].startswith("training diverged")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(image_folder: Path, tmp_path: Path) -> None:

@@ -210,12 +210,10 @@ def _compare_study(
             f"go on with: {_command(folder, jobs, shard)}"
         )
         raise typer.Exit(128 + signals.received[-1]) from None
-    _conclude(study, folder, cells, carried, out, shard=shard)
+    _conclude(study, folder, cells, carried, out)
 
 
-def _conclude(
-    study: Study, folder: Path, cells: Sequence[Cell], carried: StudyRuns, out: Output, *, shard: str | None
-) -> None:
+def _conclude(study: Study, folder: Path, cells: Sequence[Cell], carried: StudyRuns, out: Output) -> None:
     """Compare what is finished, and end with the exit code of what failed."""
     import shlex
 

@@ -169,11 +169,12 @@ def _start(
 def _resume(folder: Path, said: list[Setting], out: Output, signals: Signals) -> None:
     from imbalance_cli import experiments, runs
     from imbalance_cli.errors import CheckpointError
+    from imbalance_cli.stopped_runs import settings_of
 
     if not os.path.lexists(folder):
         raise CheckpointError(f"{folder} does not exist; give the folder of a run that was stopped")
     runs.require_run(folder)
-    experiment = experiments.settings_of(folder, said)
+    experiment = settings_of(folder, said)
     if runs.RESULTS in runs.entries(folder):
         out.notice(f"{folder} is already complete")
         _show(experiment, folder, runs.read_results(folder), out)
@@ -186,7 +187,13 @@ def _train(run: Run, out: Output, signals: Signals) -> None:
     from imbalance_cli import runs
     from imbalance_cli.cli.progress import describe_batches, show_training
     from imbalance_cli.cli.stopping import how_to_go_on
-    from imbalance_cli.errors import DivergedError, MemoryShortage, WriteError, is_out_of_memory
+    from imbalance_cli.errors import (
+        OUT_OF_MEMORY_AT_THE_END,
+        DivergedError,
+        MemoryShortage,
+        WriteError,
+        is_out_of_memory,
+    )
 
     experiment, images = run.prepared.experiment, run.prepared.train
     first = run.trainer.stage
@@ -198,26 +205,24 @@ def _train(run: Run, out: Output, signals: Signals) -> None:
         run.train(), out, epochs=experiment.all_epochs, steps_per_epoch=len(bounds), class_names=images.class_names
     )
     try:
-        with signals.awaited(), closing(progress):
-            for _ in progress:
-                if signals.received:
-                    run.save()
-                    break
-        results = run.finish()
+        with run.noting_failure():
+            with signals.awaited(), closing(progress):
+                for _ in progress:
+                    if signals.received:
+                        run.save()
+                        break
+            results = run.finish()
     except DivergedError as error:
-        run.record_failure(str(error))
         kept = f"{run.folder / runs.CHECKPOINT} is the state at {run.saved}" if run.saved else "nothing was saved yet"
         raise DivergedError(f"{error}; {kept}") from error
     except MemoryShortage as error:
-        run.record_failure(str(error))
         raise MemoryShortage(f"{error} in a new run, for a resumed one keeps its settings") from error
     except WriteError as error:
         raise WriteError(f"{error}; {how_to_go_on(run)}") from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        run.record_failure("out of memory while saving or evaluating")
-        raise MemoryShortage(f"out of memory while saving or evaluating; {how_to_go_on(run)}") from error
+        raise MemoryShortage(f"{OUT_OF_MEMORY_AT_THE_END}; {how_to_go_on(run)}") from error
     try:
         _show(experiment, run.folder, results, out)
     except (WriteError, typer.Exit):

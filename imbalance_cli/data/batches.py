@@ -79,17 +79,18 @@ def epoch_batches(
     strength: Tensor,
     key: tuple[int | str, ...],
     device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of uint8 images and labels at the places `bounds` of `order` (int64 [m]).
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The batches of uint8 images, their labels and places in `images`, at the places `bounds` of `order` (int64 [m]).
 
     strength: how likely an image of each class is augmented, float [classes]. What happens to the example at a
     place in the order depends on (key, place) alone.
     """
     generator = keyed_generator(*key)
     draws = torch.rand(len(order), len(augmentations), DRAWS, generator=generator).to(device)
-    order = order.to(images.device)
     pixels = images.permute(0, 2, 3, 1)  # as they lie in memory, so that each image is copied in one piece
-    labels = labels.to(device)[order.to(device)]
+    places = order.to(device)
+    order = places if images.device == places.device else order.to(images.device)
+    labels = labels.to(device)[places]
     changed = None
     if bool((strength < 1).any()):
         changed = torch.rand(len(order), generator=generator).to(device) < strength.float().to(device)[labels]
@@ -100,4 +101,4 @@ def epoch_batches(
             batch = augmentation(batch, draws[first:last, number])
         if changed is not None:
             batch = torch.where(changed[first:last, None, None, None], batch, original)
-        yield batch, labels[first:last]
+        yield batch, labels[first:last], places[first:last]

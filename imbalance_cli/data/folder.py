@@ -18,6 +18,7 @@ from imbalance_cli.data.listing import LAYOUT, SPLITS, Sample, list_csv, list_fo
 from imbalance_cli.errors import DataError, SettingError, printable
 
 TEST_SHARE = 0.2  # of each class, where the source does not say which images are for testing
+NOT_MARKED = "no test images are marked"
 
 _BAD_FILES_NAMED = 20
 
@@ -68,7 +69,8 @@ def load_folder(
     samples = [sample for sample, _ in good]
     digests = [content.digest for _, content in good]
     same = _first_digests(pixels, digests)
-    if any(not sample.split for sample in samples):
+    is_drawn = any(not sample.split for sample in samples)
+    if is_drawn:
         samples = draw_splits(samples, same, seed)
         notice(_describe_splits(class_names, samples, seed))
     if not (allow_empty or exact):
@@ -89,7 +91,7 @@ def load_folder(
         images.select(torch.tensor([i for i, sample in enumerate(samples) if sample.split == split], dtype=torch.int64))
         for split in SPLITS
     )
-    return Dataset(str(path), _identity(class_names, samples, digests), train, test)
+    return Dataset(str(path), _identity(class_names, samples, digests), train, test, test_is_drawn=is_drawn)
 
 
 def draw_splits(samples: Sequence[Sample], digests: Sequence[str], seed: int) -> list[Sample]:
@@ -150,7 +152,7 @@ def _describe_splits(class_names: tuple[str, ...], samples: Sequence[Sample], se
     others = f" and {len(class_names) - 10} more classes" if len(class_names) > 10 else ""
     sizes = Counter(sample.split for sample in samples)
     return (
-        f"no test images are marked, so {TEST_SHARE:.0%} of each class are drawn with seed {seed}: "
+        f"{NOT_MARKED}, so {TEST_SHARE:.0%} of each class are drawn with seed {seed}: "
         f"{sizes['train']} to train + {sizes['test']} to test ({classes}{others})"
     )
 

@@ -41,13 +41,14 @@ class Dataset:
 
     name: what the user calls it (cifar10, shapes, a folder's path); identity: a string that is equal for
     two datasets if they hold the same training images with the same labels: a checksum of them, or the name of the
-    recipe they are drawn by.
+    recipe they are drawn by. test_is_drawn: whether the source marks no images for testing, so that some were drawn.
     """
 
     name: str
     identity: str
     train: ImageSet
     test: ImageSet
+    test_is_drawn: bool = False
 
 
 def class_index(name: str, class_names: tuple[str, ...]) -> int:

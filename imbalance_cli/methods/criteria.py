@@ -18,6 +18,7 @@ from annotated_types import Interval
 
 from imbalance_cli.errors import SettingError
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.cost_table import Costs, cost_table
 from imbalance_cli.registry import Registry
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def f_beta(decisions: Decisions, *, beta: Annotated[float, Interval(gt=0, le=100
 
 
 @CRITERIA.register
-def cost(decisions: Decisions, *, costs: list[float] | list[list[float]] | None = None) -> Floats:
+def cost(decisions: Decisions, *, costs: Costs = None) -> Floats:
     """The least cost of the mistakes, for when it is known what they cost (Elkan, 2001).
 
     When: where that is known, and the classes are as frequent in use as in validation.
@@ -230,7 +231,7 @@ def cost(decisions: Decisions, *, costs: list[float] | list[list[float]] | None 
 
     Raises SettingError if the costs do not fit the classes.
     """
-    return -decisions.totals(_cost_table(costs, decisions.classes)) / len(decisions.labels)
+    return -decisions.totals(cost_table(costs, decisions.classes, "threshold_by.costs")) / len(decisions.labels)
 
 
 @CRITERIA.register
@@ -276,22 +277,3 @@ def _require_two_classes(name: str, decisions: Decisions) -> None:
             f"threshold_by {name} needs two classes, a rarest and another; here are {decisions.classes}; "
             "try balanced_accuracy or g_mean"
         )
-
-
-def _cost_table(costs: list[float] | list[list[float]] | None, classes: int) -> Floats:
-    """What each prediction costs, a row per true class. Raises SettingError."""
-    if costs is None:
-        raise SettingError("threshold_by.costs must be given: one cost per class, as in [1, 10], or a matrix of them")
-    if {len(costs), *(len(row) for row in costs if isinstance(row, list))} != {classes}:
-        raise SettingError(f"threshold_by.costs must be {classes} costs, or {classes} rows of {classes}; got {costs}")
-    table = np.asarray(costs)
-    if table.ndim == 1:
-        table = np.repeat(table[:, None], classes, axis=1) * (1 - np.eye(classes))
-    if ((table < 0) | (table > 1e9)).any():
-        raise SettingError(f"threshold_by.costs must lie between 0 and 1e9; got {costs}")
-    if table.diagonal().any():
-        raise SettingError(
-            "threshold_by.costs: a right prediction must cost 0, but the diagonal of the matrix is "
-            f"{table.diagonal().tolist()}"
-        )
-    return table

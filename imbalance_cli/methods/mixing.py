@@ -219,17 +219,11 @@ def label_shares(choice: Mapping[str, Any], draws: Tensor, partner_draws: Tensor
     images = draws.sum()
     partners = draws if partner_draws is None else partner_draws * (images / partner_draws.sum())
     options = {name: value for name, value in choice.items() if name != "name"}
-    match choice["name"]:
-        case "none":
-            return draws
-        case "remix":
-            kept = _kept_by_remix(draws, **options)
-        case "margin_mixup":
-            kept = _kept_by_margins(draws, **options)
-        case _:
-            boxes = {"alpha", "probability"} <= options.keys()
-            pasted = expected_patch(options["alpha"], options["probability"]) if boxes else 0.5
-            return torch.lerp(draws, partners, pasted)
+    if choice["name"] not in _KEPT:
+        boxes = {"alpha", "probability"} <= options.keys()
+        pasted = expected_patch(options["alpha"], options["probability"]) if boxes else 0.5
+        return torch.lerp(draws, partners, pasted)
+    kept = _KEPT[choice["name"]](draws, **options)
     return draws * (kept @ partners / images) + partners * (draws @ (1 - kept) / images)
 
 
@@ -251,6 +245,10 @@ def _kept_by_margins(counts: Tensor, *, alpha: float, omega: float) -> Tensor:
     # The mean of share / (2 even) up to `even`, and from there of 1 - (1 - share) / (2 rest), mirrored.
     above = special.betainc(alpha, alpha, rest) - _mean_up_to(rest, alpha) / (2 * rest)
     return torch.from_numpy((_mean_up_to(even, alpha) / (2 * even) + above)[of_class][:, of_class])
+
+
+# Those of which an image keeps another share of its label than of itself.
+_KEPT: dict[str, Callable[..., Tensor]] = {"remix": _kept_by_remix, "margin_mixup": _kept_by_margins}
 
 
 def _mean_up_to(limit: Any, alpha: float) -> Any:

@@ -14,6 +14,7 @@ from annotated_types import Interval
 
 from imbalance_cli.errors import SettingError
 from imbalance_cli.lazy import lazy_import
+from imbalance_cli.methods.cost_table import Costs, cost_table
 from imbalance_cli.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CLASS_WEIGHTS = Registry("class_weights")  # type: ignore[var-annotated]
 
 
 def class_weights(choice: Mapping[str, Any], counts: Tensor) -> Tensor:
-    """The chosen weights, scaled so that the average example of the stream weighs 1: float64 [classes].
+    """The chosen weights, scaled so that the average of the images counted weighs 1: float64 [classes].
 
     The loss of a batch is the sum of weight x loss over the batch size. Dividing by the sum of the weights
     instead, as `torch.nn.CrossEntropyLoss(weight=...)` does, would leave a batch of one class unweighted.
@@ -113,46 +114,26 @@ def effective_number(counts: Tensor, *, beta: Annotated[float, Interval(ge=0, lt
 
 
 @CLASS_WEIGHTS.register
-def costs(counts: Tensor, *, costs: list[float] | list[list[float]] | None = None) -> Tensor:
+def costs(counts: Tensor, *, costs: Costs = None) -> Tensor:
     """What a mistake on an image of the class costs (Breiman et al., 1984).
 
-    When: where it is known what mistakes cost, as 20 for a missed defect and 1 for a false alarm, and the classes will
-    be as common as in training. If only the decision is to follow the costs, threshold_by cost needs no other training.
+    When: where it is known what mistakes cost, as 20 for a missed defect and 1 for a false alarm. Argmax follows the
+    costs for classes as common as in training, beside a sampler or loss that balances for equally common ones. If only
+    the decision is to follow them, threshold_by cost needs no other training.
 
         r_j = the cost of class j
         w_j = r_j (sum_k n_k) / (sum_k n_k r_k)
 
     costs has one number per class, or a row per true class of what each prediction costs, the right one 0; then a
-    class weighs the sum of its row, for a weight cannot tell one wrong prediction from another. It has to be given. It
-    does not make up for the imbalance: a sampler or a loss that does goes well with it.
+    class weighs the sum of its row, for a weight cannot tell one wrong prediction from another. It has to be given.
+
+    The prior-corrected decisions are those for balanced accuracy, so they take the costs back.
 
     Also known as: cost_sensitive.
 
     Raises SettingError if it does not fit the classes.
     """
-    classes = len(counts)
-    if costs is None:
-        raise SettingError(
-            "class_weights.costs must be given: one cost per class, as in --set 'class_weights.costs=[1, 20]', "
-            "or a matrix"
-        )
-    if len(costs) != classes:
-        raise SettingError(f"class_weights.costs has {len(costs)} entries for {classes} classes; give one per class")
-    for number, row in enumerate(costs):
-        if isinstance(row, list) and len(row) != classes:
-            raise SettingError(
-                f"class_weights.costs: row {number} has {len(row)} costs for {classes} classes; give one per class"
-            )
-    table = torch.tensor(costs, dtype=counts.dtype, device=counts.device)
-    wrong = table[(table < 0) | (table > 1e9)]
-    if len(wrong) > 0:
-        raise SettingError(f"class_weights.costs must lie between 0 and 1e9; got {wrong[0].item():g}")
-    if table.ndim == 2 and bool(table.diagonal().any()):
-        raise SettingError(
-            "class_weights.costs: a right prediction must cost 0, but the diagonal of the matrix is "
-            f"{table.diagonal().tolist()}"
-        )
-    weights = table.sum(1) if table.ndim == 2 else table
+    weights = torch.from_numpy(cost_table(costs, len(counts), "class_weights.costs").sum(1)).to(counts)
     if bool((weights == 0).any()):
         raise SettingError(
             f"class_weights.costs: a mistake on class {int(weights.argmin())} costs 0, so nobody would learn it; "

@@ -10,7 +10,8 @@ import torch
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.errors import SettingError
 from imbalance_cli.experiment_data import experiment_of
-from imbalance_cli.method_effects import effect_of
+from imbalance_cli.loss_curves import compares_images
+from imbalance_cli.method_effects import pulls
 from imbalance_cli.metrics import softmax
 from imbalance_cli.stages import Stage, stages
 
@@ -56,9 +57,8 @@ def shares_meant(checkpoint: Checkpoint) -> str:
 def _rows(stage: Stage, checkpoint: Checkpoint) -> list[dict[str, Any]]:
     counts = stage.counts.double()
     draws, weights, seen = stage.draws(0), stage.class_weights(0), stage.seen(0)
-    whole = torch.where(counts > 0, seen.round().clamp(min=1), 0.0).long()
-    effect = effect_of("loss", stage.experiment.loss, whole.tolist())
-    pulls = torch.tensor(effect.columns["share of the gradient"]) * weights
+    compares = compares_images(stage.experiment.loss["name"])
+    pull = weights * pulls(stage.loss(seen), seen, compares=compares)
     reference = checkpoint.calibration.get("reference")
     leans = [None] * len(counts) if reference is None else softmax(np.array([reference]))[0].tolist()
     columns = {
@@ -68,7 +68,7 @@ def _rows(stage: Stage, checkpoint: Checkpoint) -> list[dict[str, Any]]:
         "draws": draws.tolist(),
         "each": torch.where(counts > 0, draws / counts.clamp(min=1), 0.0).tolist(),
         "weight": weights.tolist(),
-        "pull": (pulls / pulls.sum()).tolist(),
+        "pull": (pull / pull.sum()).tolist(),
         "lean": leans,
         "behind": (seen.max() / seen.clamp(min=1)).log().tolist(),
     }

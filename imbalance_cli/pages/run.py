@@ -86,7 +86,7 @@ def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
         matrices=_matrices(results),
         confusions=_worst_confusions(results, chosen),
         without_answers=without_answers,
-        **_of_answers(answers, checkpoint, results, chosen),
+        **_of_answers(answers, checkpoint, results),
         mistakes=[] if answers is None else mistakes(answers, rarest, _offsets(results, chosen), images.test),
         config=read_file(folder / runs.CONFIG).decode("utf-8", "surrogateescape"),
         command=_typed(sessions[0].get("command", [])),
@@ -118,9 +118,7 @@ def _offsets(results: Mapping[str, Any], point: str) -> NDArray[np.float64]:
     return np.asarray(results["operating_points"][point]["offsets"], np.float64)
 
 
-def _of_answers(
-    answers: Predictions | None, checkpoint: Checkpoint, results: Mapping[str, Any], chosen: str
-) -> dict[str, Any]:
+def _of_answers(answers: Predictions | None, checkpoint: Checkpoint, results: Mapping[str, Any]) -> dict[str, Any]:
     """Curves, reliability, scores and threshold; None where there are no predictions or not two classes."""
     if answers is None:
         return dict.fromkeys(("roc", "precision_recall", "reliability", "panel", "score_shapes"))

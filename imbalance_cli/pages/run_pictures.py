@@ -11,9 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import DataSettings
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.data.listing import list_csv, list_folder
 from imbalance_cli.data.manifest import Manifest, apply_manifest
 from imbalance_cli.data.sources import BUILT_IN
 from imbalance_cli.errors import DataError, MemoryShortage, SettingError
@@ -60,23 +58,15 @@ def images_of(checkpoint: Checkpoint, data_dir: Path | None, notice: Notice) -> 
 
     settings = experiment.data.model_copy(update={} if data_dir is None else {"data_dir": str(data_dir)})
     try:
-        subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, remark))
+        dataset = load_source(settings, remark)
+        subset = apply_manifest(Manifest(**checkpoint.manifest), dataset)
         train, _ = validation_split(subset.train, experiment, lambda _: None)
-        drawn = _test_images_are_drawn(settings)
     except (DataError, SettingError, MemoryShortage) as error:
         reason = f"no pictures, because the images of the run cannot be had: {error}"
         notice(reason)
         return Images(None, None, False if settings.dataset in BUILT_IN else None, [reason])
     warn_of_other_test_images(checkpoint, digest_of(subset.test, settings.dataset), remark)
-    return Images(train, subset.test, drawn, remarks)
-
-
-def _test_images_are_drawn(settings: DataSettings) -> bool:
-    if settings.dataset in BUILT_IN:
-        return False
-    place, classes = Path(settings.dataset), settings.classes
-    listed = list_folder(place, classes, lambda _: None) if place.is_dir() else list_csv(place, classes)
-    return any(not sample.split for sample in listed.samples)
+    return Images(train, subset.test, dataset.test_is_drawn, remarks)
 
 
 def samples(images: ImageSet, classes: Iterable[int]) -> dict[int, list[str]]:

@@ -21,7 +21,16 @@ from imbalance_cli.studies.significance import (
     pairs_told_apart,
     shared_difference,
 )
-from imbalance_cli.studies.verdicts import absences, cautions, changed_tests, fallback, verdict
+from imbalance_cli.studies.verdicts import (
+    absences,
+    cautions,
+    changed_tests,
+    fallback,
+    listed,
+    unequal_thresholds,
+    unnoted_tests,
+    verdict,
+)
 
 TEST = (
     "paired t-test by seed, Holm-corrected: runs of one seed share the subset, the initial weights and the order of "
@@ -201,13 +210,20 @@ def _compared(
         if each.results["operating_points"][point] is None
     }
     if lacking:
-        warnings.append(fallback(point, next(iter(lacking.values())), list(lacking), len(finished)))
+        who = "the runs" if len(lacking) == len(finished) else f"runs of {listed(list(lacking))}"
+        warnings.append(fallback(point, next(iter(lacking.values())), f"{who} lack that point", "all methods"))
         point = "prior"
     tests: dict[int, set[tuple[int, str | None]]] = {}
-    for each in (each for outcomes in finished.values() for each in outcomes):
-        if "test_digest" in each.results:  # the first runs did not note it
+    unnoted: dict[str, None] = {}
+    for method, each in ((method, each) for method, outcomes in finished.items() for each in outcomes):
+        if "test_digest" in each.results:
             tests.setdefault(each.seed, set()).add((each.results["n"], each.results["test_digest"]))
+        else:
+            unnoted[method] = None
     warnings += changed_tests([seed for seed, different in tests.items() if len(different) > 1])
+    warnings += unnoted_tests(list(unnoted))
+    if point == "validation":
+        warnings += unequal_thresholds({method: outcomes[0].results for method, outcomes in finished.items()})
     score = METRICS[metric]
     rows = [_row(method, outcomes, metric, point, published[method]) for method, outcomes in finished.items()]
     most, sign = max(len(row["seeds"]) for row in rows), 1 if score.higher_is_better else -1

@@ -17,7 +17,7 @@ from imbalance_cli.predictions import Predictions, read_predictions
 from imbalance_cli.runs import read_results
 from imbalance_cli.studies.scores import METRICS, POINTS, p_words
 from imbalance_cli.studies.significance import CONFIDENCE, LEVEL, McNemar, Resampled, holm, mcnemar, resample_recalls
-from imbalance_cli.studies.verdicts import unequal_thresholds, unequal_training
+from imbalance_cli.studies.verdicts import fallback, unequal_thresholds, unequal_training, unnoted_tests
 
 TEST = (
     "of balanced accuracy and recall: the bootstrap over the test images of each class; of how many are right: "
@@ -46,12 +46,6 @@ class _Run:
         counts = [each["train_count"] for each in self.results["per_class"]]
         return {"method": self.name, **budget, "train_counts": counts}
 
-    @property
-    def criterion(self) -> dict[str, Any]:
-        """What the threshold from validation was to be best at."""
-        rule: dict[str, dict[str, Any]] = self.results["operating_points"]["validation"]
-        return rule.get("threshold_by", {"name": "balanced_accuracy"})
-
     def decisions(self, point: str) -> Ints:
         return decide(self.answers.logits, np.asarray(self.results["operating_points"][point]["offsets"]))
 
@@ -77,10 +71,7 @@ def compare_runs(folders: Sequence[Path], *, point: str = "validation") -> dict[
     warnings = []
     if lacking := [run for run in runs if run.results["operating_points"][point] is None]:
         reason = lacking[0].results["unavailable"][point]
-        warnings.append(
-            f"not {POINTS[point]} but {POINTS['prior']}, for all runs, because {lacking[0].name} lacks that point: "
-            f"{reason}"
-        )
+        warnings.append(fallback(point, reason, f"{lacking[0].name} lacks that point", "all runs"))
         point = "prior"
     names, labels = list(first.answers.class_names), first.answers.labels
     minority = names.index(first.results["minority"])
@@ -89,9 +80,10 @@ def compare_runs(folders: Sequence[Path], *, point: str = "validation") -> dict[
         warnings.append(f"few test images ({', '.join(few)}): the intervals are too narrow; rely on McNemar's test")
     if other := [run.name for run in runs if run.results["minority"] != names[minority]]:
         warnings.append(f"the minority is that of {first.name}; in training it was another for {', '.join(other)}")
+    warnings += unnoted_tests([run.name for run in runs if "test_digest" not in run.results])
     warnings += unequal_training([run.training for run in runs])
     if point == "validation":
-        warnings += unequal_thresholds({run.name: run.criterion for run in runs})
+        warnings += unequal_thresholds({run.name: run.results for run in runs})
     rows: list[dict[str, Any]] = []
     for run in runs:
         decisions = run.decisions(point)

@@ -138,17 +138,26 @@ def unequal_training(rows: Sequence[Row]) -> Iterator[str]:
         yield f"the numbers of training images differ: {counts}"
 
 
-def unequal_thresholds(chosen_by: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What to say of thresholds that were not chosen alike; chosen_by: for each method or run the criterion."""
-    rows = [{"method": name, "by": " ".join(map(str, criterion.values()))} for name, criterion in chosen_by.items()]
+def unnoted_tests(names: Sequence[str]) -> Iterator[str]:
+    """What to say of methods or runs whose results do not note the test images, as those of early versions."""
+    if names:
+        yield f"{listed(names)}: that the test images were the same ones was not noted, so it could not be checked"
+
+
+def unequal_thresholds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What to say of thresholds from validation that were not chosen alike; results: of each method or run."""
+    criteria = {
+        name: each["operating_points"]["validation"].get("threshold_by", {"name": "balanced_accuracy"})
+        for name, each in results.items()
+    }
+    rows = [{"method": name, "by": " ".join(map(str, criterion.values()))} for name, criterion in criteria.items()]
     if differing := _differing(rows, "by", lambda row: row["by"]):
         yield f"the thresholds were chosen differently: {differing}"
 
 
-def fallback(point: str, reason: str, lacking: Sequence[str], count: int) -> str:
-    """Why another operating point stands for `point`; lacking: the methods of runs without it, of `count` methods."""
-    who = "the runs" if len(lacking) == count else f"runs of {_listed(lacking)}"
-    return f"not {POINTS[point]} but {POINTS['prior']}, for all methods, because {who} lack that point: {reason}"
+def fallback(point: str, reason: str, who: str, everyone: str) -> str:
+    """Why another operating point stands for `point`; who: what lacks it, of `everyone`, as in `all methods`."""
+    return f"not {POINTS[point]} but {POINTS['prior']}, for {everyone}, because {who}: {reason}"
 
 
 def _differing(rows: Sequence[Row], name: str, shown: Callable[[Row], str]) -> str:
@@ -158,7 +167,7 @@ def _differing(rows: Sequence[Row], name: str, shown: Callable[[Row], str]) -> s
         who.setdefault(shown(row), []).append(row["method"])
     if len(who) == 1:
         return ""
-    return f"{name} " + ", ".join(f"{value} ({_listed(methods)})" for value, methods in who.items())
+    return f"{name} " + ", ".join(f"{value} ({listed(methods)})" for value, methods in who.items())
 
 
 def _counts(counts: Sequence[int]) -> str:
@@ -168,10 +177,10 @@ def _counts(counts: Sequence[int]) -> str:
 
 
 def _names(rows: Sequence[Row]) -> str:
-    return _listed([row["method"] for row in rows])
+    return listed([row["method"] for row in rows])
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """`a, b and c`; of many the first ones and how many more."""
     shown = list(names)
     if len(shown) > LONGEST_LIST:
@@ -180,4 +189,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {_listed([str(seed) for seed in seeds])}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed([str(seed) for seed in seeds])}"

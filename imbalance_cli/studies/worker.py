@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from imbalance_cli import runs
 from imbalance_cli.config import Setting, resolve
 from imbalance_cli.errors import (
+    OUT_OF_MEMORY_AT_THE_END,
     CheckpointError,
     DivergedError,
     MemoryShortage,
@@ -71,7 +72,7 @@ class Worker:
             self.report({"failed": "; ".join(str(error).splitlines()), "exit_code": error.exit_code})
         except Exception as error:
             if is_out_of_memory(error):
-                self.report({"failed": "out of memory while saving or evaluating", "exit_code": 8})
+                self.report({"failed": OUT_OF_MEMORY_AT_THE_END, "exit_code": MemoryShortage.exit_code})
                 return
             traceback.print_exc()
             kind = type(error).__name__
@@ -98,15 +99,8 @@ class Worker:
                 raise failure
             run = self._opened(folder, settings)
             self._train(run, {})
-            try:
+            with run.noting_failure():
                 run.finish()
-            except (DivergedError, MemoryShortage) as error:
-                run.record_failure(str(error))
-                raise
-            except Exception as error:
-                if is_out_of_memory(error):
-                    run.record_failure("out of memory while saving or evaluating")
-                raise
 
     def _opened(self, folder: Path, settings: Settings) -> Run:
         from imbalance_cli import experiment_data, experiments
@@ -123,16 +117,13 @@ class Worker:
     def _train(self, run: Run, where: dict[str, Any]) -> None:
         where = where | {"epochs": run.prepared.experiment.all_epochs}
         self.report({"epoch": run.trainer.progress.epoch, **where})
-        try:
+        with run.noting_failure():
             for progress in run.train():
                 if progress.step == 0:
                     self.report({"epoch": progress.epoch, **where})
                 if self.stopping.is_set():
                     run.save()
                     raise Stopped
-        except (DivergedError, MemoryShortage) as error:
-            run.record_failure(str(error))
-            raise
 
     def _tune(self, study: Path, task: Mapping[str, Any], settings: Settings, tuning: Tuning) -> None:
         """Train with every proposal, and test the run of the one that is best on validation."""

@@ -71,7 +71,7 @@ def crt(
         cross_entropy,
         features,
         labels,
-        _balanced_draws(labels, len(found.bias)),
+        _draws("class_balanced", labels, classifier),
         generator,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -110,7 +110,7 @@ def lws(
         cross_entropy,
         logits,
         labels,
-        _balanced_draws(labels, len(scale)),
+        _draws("class_balanced", labels, classifier),
         generator,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -146,7 +146,7 @@ def label_over_smoothing(
     """
     found = _copy(classifier)
     loss = partial(cross_entropy, label_smoothing=smoothing)
-    draws = labels.bincount(minlength=len(found.bias)).double()
+    draws = _draws("instance", labels, classifier)
     _train(
         found.parameters,
         found.logits,
@@ -190,7 +190,7 @@ def max_norm(
     Also known as: weight_balancing, maxnorm.
     """
     found = _copy(classifier)
-    draws = labels.bincount(minlength=len(found.bias)).double()
+    draws = _draws("instance", labels, classifier)
     weights = class_weights({"name": "effective_number"}, draws)
     _train(
         found.parameters,
@@ -233,8 +233,9 @@ def _copy(classifier: Linear) -> Linear:
     return classifier._replace(weight=classifier.weight.clone(), bias=classifier.bias.clone())
 
 
-def _balanced_draws(labels: Tensor, classes: int) -> Tensor:
-    return class_draws({"name": "class_balanced"}, labels.bincount(minlength=classes), 1)
+def _draws(sampler: str, labels: Tensor, classifier: Linear) -> Tensor:
+    """How often the sampler of that name draws each class in an epoch: float64 [classes]."""
+    return class_draws({"name": sampler}, labels.bincount(minlength=len(classifier.bias)), 1)
 
 
 def _train(

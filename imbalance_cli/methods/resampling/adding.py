@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Interval
 
 from imbalance_cli.lazy import lazy_import
-from imbalance_cli.methods.resampling.form import RESAMPLERS, Neighbours, Ratio, grown, sampled
+from imbalance_cli.methods.resampling.form import RESAMPLERS, Neighbours, Ratio, grown, sampled, sizes_of
 
 if TYPE_CHECKING:
     from imbalance_cli.methods.resampling.form import Features, Sampled
@@ -29,7 +29,7 @@ def random_over_sampling(features: Features, labels: Ints, seed: int, *, ratio: 
 
     Also known as: ros, random_oversampling, random_over_sampler.
     """
-    sampler = over.RandomOverSampler(sampling_strategy=grown(labels, ratio), random_state=seed)
+    sampler = over.RandomOverSampler(sampling_strategy=grown(sizes_of(labels), ratio), random_state=seed)
     return sampled(sampler, features, labels)
 
 
@@ -47,7 +47,7 @@ def smote(features: Features, labels: Ints, seed: int, *, k_neighbours: Neighbou
 
     Also known as: synthetic_minority_over_sampling.
     """
-    sampler = over.SMOTE(sampling_strategy=grown(labels, ratio), k_neighbors=k_neighbours, random_state=seed)
+    sampler = over.SMOTE(sampling_strategy=grown(sizes_of(labels), ratio), k_neighbors=k_neighbours, random_state=seed)
     return sampled(sampler, features, labels)
 
 
@@ -77,7 +77,7 @@ def borderline_smote(
     Also known as: borderlinesmote.
     """
     sampler = over.BorderlineSMOTE(
-        sampling_strategy=grown(labels, ratio),
+        sampling_strategy=grown(sizes_of(labels), ratio),
         k_neighbors=k_neighbours,
         m_neighbors=_near_ones(labels),
         kind=kind,
@@ -105,7 +105,7 @@ def adasyn(features: Features, labels: Ints, seed: int, *, k_neighbours: Neighbo
 
     Also known as: adaptive_synthetic_sampling.
     """
-    sampler = over.ADASYN(sampling_strategy=grown(labels, ratio), n_neighbors=k_neighbours, random_state=seed)
+    sampler = over.ADASYN(sampling_strategy=grown(sizes_of(labels), ratio), n_neighbors=k_neighbours, random_state=seed)
     try:
         return sampled(sampler, features, labels)
     except RuntimeError as error:  # its reason is about divisions by zero
@@ -130,7 +130,7 @@ def svm_smote(
     Also known as: svmsmote.
     """
     sampler = over.SVMSMOTE(
-        sampling_strategy=grown(labels, ratio),
+        sampling_strategy=grown(sizes_of(labels), ratio),
         k_neighbors=k_neighbours,
         m_neighbors=_near_ones(labels),
         random_state=seed,
@@ -167,7 +167,7 @@ def kmeans_smote(
     Also known as: kmeanssmote.
     """
     sampler = over.KMeansSMOTE(
-        sampling_strategy=grown(labels, ratio),
+        sampling_strategy=grown(sizes_of(labels), ratio),
         k_neighbors=k_neighbours,
         kmeans_estimator=min(clusters, len(labels)),
         cluster_balance_threshold="auto" if share is None else share,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from imbalance_cli.lazy import lazy_import
-from imbalance_cli.methods.resampling.form import RESAMPLERS, Neighbours, Ratio, cut, sampled
+from imbalance_cli.methods.resampling.form import RESAMPLERS, Neighbours, Ratio, cut, sampled, sizes_of
 
 if TYPE_CHECKING:
     from imbalance_cli.methods.resampling.form import Features, Sampled
@@ -25,7 +25,7 @@ def random_under_sampling(features: Features, labels: Ints, seed: int, *, ratio:
 
     Also known as: rus, random_undersampling, random_under_sampler.
     """
-    sampler = under.RandomUnderSampler(sampling_strategy=cut(labels, ratio), random_state=seed)
+    sampler = under.RandomUnderSampler(sampling_strategy=cut(sizes_of(labels), ratio), random_state=seed)
     return sampled(sampler, features, labels)
 
 
@@ -53,7 +53,7 @@ def near_miss(
 
     Also known as: nearmiss.
     """
-    sampler = under.NearMiss(sampling_strategy=cut(labels, ratio), version=version, n_neighbors=k_neighbours)
+    sampler = under.NearMiss(sampling_strategy=cut(sizes_of(labels), ratio), version=version, n_neighbors=k_neighbours)
     return sampled(sampler, features, labels)
 
 
@@ -68,7 +68,7 @@ def cluster_centroids(features: Features, labels: Ints, seed: int, *, ratio: Rat
 
     The centres are those of k-means, min_k N_k / ratio for each class that is larger.
     """
-    sampler = under.ClusterCentroids(sampling_strategy=cut(labels, ratio), random_state=seed)
+    sampler = under.ClusterCentroids(sampling_strategy=cut(sizes_of(labels), ratio), random_state=seed)
     return sampled(sampler, features, labels)
 
 
@@ -86,5 +86,5 @@ def instance_hardness_threshold(features: Features, labels: Ints, seed: int, *, 
 
     Also known as: iht.
     """
-    sampler = under.InstanceHardnessThreshold(sampling_strategy=cut(labels, ratio), random_state=seed)
+    sampler = under.InstanceHardnessThreshold(sampling_strategy=cut(sizes_of(labels), ratio), random_state=seed)
     return sampled(sampler, features, labels)

@@ -8,8 +8,8 @@ imbalanced-learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval
 
@@ -28,6 +28,8 @@ else:
 
 RESAMPLERS: Registry[Callable[..., Sampled]] = Registry("resample")
 
+Label = TypeVar("Label", bound=Hashable)  # a class by its number or name
+
 Neighbours = Annotated[int, Interval(ge=1, le=1000)]
 Ratio = Annotated[float, Interval(gt=0, le=1)]
 Agreement = Literal["all", "mode"]
@@ -40,16 +42,20 @@ def none(features: Features, labels: Ints, seed: int) -> Sampled:
     return features, labels
 
 
-def grown(labels: Ints, ratio: float) -> dict[int, int]:
+def sizes_of(labels: Ints) -> dict[int, int]:
+    """How many there are of each class that occurs."""
+    found, sizes = np.unique(labels, return_counts=True)
+    return dict(zip(found.tolist(), sizes.tolist(), strict=True))
+
+
+def grown(sizes: Mapping[Label, int], ratio: float) -> dict[Label, int]:
     """How many the classes are to have that are smaller than ratio x the largest."""
-    sizes = _sizes(labels)
     wanted = round(ratio * max(sizes.values()))
     return {label: wanted for label, size in sizes.items() if size < wanted}
 
 
-def cut(labels: Ints, ratio: float) -> dict[int, int]:
+def cut(sizes: Mapping[Label, int], ratio: float) -> dict[Label, int]:
     """How many the classes are to have that are larger than the smallest / ratio."""
-    sizes = _sizes(labels)
     wanted = round(min(sizes.values()) / ratio)
     return {label: wanted for label, size in sizes.items() if size > wanted}
 
@@ -58,8 +64,3 @@ def sampled(sampler: Any, features: Features, labels: Ints) -> Sampled:
     """What `sampler`, of imbalanced-learn, makes of them."""
     found, found_labels = sampler.fit_resample(features, labels)
     return found, found_labels
-
-
-def _sizes(labels: Ints) -> dict[int, int]:
-    found, sizes = np.unique(labels, return_counts=True)
-    return dict(zip(found.tolist(), sizes.tolist(), strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imbalance_cli.errors import SettingError
+from imbalance_cli.methods.resampling.form import cut, grown
 from imbalance_cli.registry import is_own
 
 FOLDS = 5  # of the images, in each of which instance_hardness_threshold needs one of the largest class
@@ -21,7 +22,7 @@ def require_enough(choice: Mapping[str, Any], counts: Sequence[int], class_names
         raise SettingError(f"resample: {name} balances classes, but only one of them has images; leave it out")
     rarest, largest = min(sizes, key=lambda label: sizes[label]), max(sizes.values())
     if name == "near_miss":
-        is_cut = round(sizes[rarest] / choice["ratio"]) < largest
+        is_cut = bool(cut(sizes, choice["ratio"]))
         if is_cut and choice["version"] != 2 and choice["k_neighbours"] > sizes[rarest]:  # 2 takes what there is
             raise SettingError(
                 f"resample.k_neighbours: near_miss looks at {choice['k_neighbours']} images of the smallest class, but "
@@ -46,9 +47,10 @@ def require_enough(choice: Mapping[str, Any], counts: Sequence[int], class_names
 
 def _require_neighbours(choice: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
     """Raise SettingError if a class that is to grow has too few images: new ones lie between one and its neighbours."""
-    wanted, grown = choice["k_neighbours"], round(choice["ratio"] * max(sizes.values()))
-    for label, count in sizes.items():
-        if count < grown and count <= wanted:
+    wanted = choice["k_neighbours"]
+    for label in grown(sizes, choice["ratio"]):
+        count = sizes[label]
+        if count <= wanted:
             fewer = f"set resample.k_neighbours={count - 1}, or resample" if count > 1 else "set resample"
             raise SettingError(
                 f"resample.k_neighbours: {choice['name']} needs more than {wanted} images of a class, but {label!r} "
@@ -62,5 +64,5 @@ def _most_neighbours(choice: Mapping[str, Any], sizes: Mapping[str, int]) -> int
         return min(sizes.values()) + 1  # they begin with the smallest class and one image of another
     if "neighbours" not in choice or choice["name"] == "all_knn":
         return None
-    grown: int = round(choice.get("ratio", 0) * max(sizes.values()))  # smote_enn looks at what it has added too
-    return sum(max(count, grown) for count in sizes.values()) - 1
+    added = grown(sizes, choice["ratio"]) if "ratio" in choice else {}  # smote_enn looks at what it has added too
+    return sum({**sizes, **added}.values()) - 1
