@@ -153,19 +153,24 @@ def long_tail(images: int, classes: int) -> Tensor:
     return (images * shares / shares.sum()).round().clamp(min=1)
 
 
+def batch_size(classes: int) -> int:
+    """Large enough for at_least, which has every class in every batch."""
+    return max(BATCH_SIZE, 2 * classes)
+
+
 def measured_samplers(shape: Shape) -> dict[str, dict[str, Any]]:
     """The indices of an epoch by every sampler, and as many of the same frequencies by WeightedRandomSampler."""
     counts = long_tail(shape.labels, shape.classes)
     labels = torch.arange(shape.classes).repeat_interleave(counts.long())
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
-    batch_size = max(BATCH_SIZE, 2 * shape.classes)  # at_least has every class in every batch
-    batches = len(batch_bounds(len(labels), batch_size))
+    size = batch_size(shape.classes)
+    batches = len(batch_bounds(len(labels), size))
     generator = torch.Generator().manual_seed(1)
     found = {}
     for method in SAMPLERS:
         draws = class_draws({"name": method.name}, counts, batches)
         per_batch = method.options["per_batch"].default if "per_batch" in method.options else 0
-        more = {"at_least": per_batch, "bounds": batch_bounds(epoch_length(draws), batch_size)} if per_batch else {}
+        more = {"at_least": per_batch, "bounds": batch_bounds(epoch_length(draws), size)} if per_batch else {}
         ours = partial(epoch_order, labels, draws, generator=generator, **more)
         weights = (draws / counts)[labels]
         theirs = partial(list, WeightedRandomSampler(weights, epoch_length(draws), generator=generator))
@@ -237,7 +242,7 @@ def report(results: dict[str, Any]) -> str:
         "",
         f"Samplers: the indices of an epoch of {shape['labels']:,} labels of {shape['classes']:,} classes, the largest "
         "100 times the smallest, and as many from `WeightedRandomSampler`, in seconds; larger ratios favour the "
-        "project.",
+        f"project. Batches, which concern at_least alone, are of {batch_size(shape['classes']):,}.",
         "",
         "| sampler | drawn | seconds | WeightedRandomSampler | ratio |",
         "|---|---|---|---|---|",

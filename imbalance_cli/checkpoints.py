@@ -45,9 +45,9 @@ class Checkpoint:
     weights, optimizer, random_state: as torch gives them, the last two for resuming; progress: where training
     stands and the log so far; config: the resolved experiment; manifest: the fields of the subset's Manifest;
     counts: training images per class, validation left out; operating_points: decision rules by name, each with
-    its offsets per class; calibration: the temperature found on validation or None, and the reference, logits per
-    class, that an image gets which says nothing about its class; test_digest: that of the run's test images, None
-    where a recipe draws them or it is not known.
+    its offsets per class; calibration: the temperature found on validation, or None and the reason, and the reference,
+    logits per class, that an image gets which says nothing about its class; test_digest: that of the run's test
+    images, None where a recipe draws them or it is not known.
     """
 
     weights: dict[str, Tensor]

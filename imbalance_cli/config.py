@@ -97,6 +97,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+DECIDED_BY_SUBSET = ("ratio", "factor", "profile", "counts", "minority", "test_ratio")
+
+
 class DataSettings(_Section):
     """Which images: the source, and how an imbalanced subset is taken from it."""
 
@@ -117,8 +120,12 @@ class DataSettings(_Section):
     allow_leak: bool = False
     allow_empty: bool = False
 
-
-DECIDED_BY_SUBSET = ("ratio", "factor", "profile", "counts", "minority", "test_ratio")
+    @field_validator(*DECIDED_BY_SUBSET)
+    @classmethod
+    def _check_subset(cls, value: Any, others: ValidationInfo) -> Any:
+        if value and others.data.get("subset"):
+            raise ValueError("the subset file decides that; leave out the one or the other")
+        return value
 
 
 class Experiment(_Section):

@@ -47,9 +47,8 @@ class Rule:
 
 
 BALANCING_WEIGHTS = ("inverse", "sqrt", "power", "effective_number")
-BALANCING_SAMPLERS = (
-    *("class_balanced", "square_root", "power", "repeat_factor", "under_sampling", "over_sampling", "at_least"),
-)
+BALANCING_SAMPLERS = ("class_balanced", "power", "under_sampling", "over_sampling", "at_least")
+HALF_BALANCING_SAMPLERS = ("square_root", "repeat_factor")
 BATCH_NORM = ("cnn", "resnet8", "resnet20", "resnet32", "resnet18", "resnet50")
 
 _OTHER_REFITS = ", ".join(f"refit={name}" for name in REFITS.names() if name not in ("none", *NEEDS_LENGTHS))
@@ -58,6 +57,11 @@ RULES = (
     Rule(
         {"sampler": BALANCING_SAMPLERS, "class_weights": BALANCING_WEIGHTS},
         "both favour the rare classes: that may correct twice",
+        measured=True,
+    ),
+    Rule(
+        {"sampler": HALF_BALANCING_SAMPLERS, "class_weights": ("inverse", "power", "effective_number")},
+        "the sampler is up to half of the correction: weights beyond sqrt may correct twice",
         measured=True,
     ),
     Rule(
@@ -81,7 +85,10 @@ RULES = (
         measured=True,
     ),
     Rule(
-        {"loss": ("equalization", "label_aware_smoothing"), "sampler": BALANCING_SAMPLERS},
+        {
+            "loss": ("equalization", "label_aware_smoothing"),
+            "sampler": (*BALANCING_SAMPLERS, *HALF_BALANCING_SAMPLERS),
+        },
         "the loss favours the rare classes itself: that may correct twice",
         measured=True,
     ),

@@ -14,6 +14,7 @@ from imbalance_cli.errors import SettingError
 from imbalance_cli.files import whole_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -135,6 +136,11 @@ def point_look(point: str) -> dict[str, Any]:
     markers = {"argmax": ("o", 10.5), "prior": ("s", 7.0), "validation": ("D", 4.0)}
     marker, size = markers.get(point, ("+", 14.0))
     return {"marker": marker, "markersize": size, "markerfacecolor": "white", "linestyle": "", "clip_on": False}
+
+
+def say(axes: Axes, text: str) -> None:
+    """Write `text` in the middle of `axes`, where there is nothing to draw."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color="grey", transform=axes.transAxes)
 
 
 def short_name(name: str, limit: int = 28) -> str:

@@ -45,6 +45,10 @@ class DamageError(CheckpointError):
     """A file of a run is not as it was written."""
 
 
+class UnfinishedError(CheckpointError):
+    """A run was stopped before what is asked of it was there."""
+
+
 class NetworkError(UserError):
     """A download failed (exit code 5)."""
 

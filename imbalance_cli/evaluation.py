@@ -10,7 +10,7 @@ import torch
 
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.data.image_set import ImageSet
-from imbalance_cli.errors import CheckpointError, SettingError
+from imbalance_cli.errors import CheckpointError, SettingError, UnfinishedError
 from imbalance_cli.inference import find_device, predict
 from imbalance_cli.methods.calibration import calibrated
 from imbalance_cli.methods.criteria import CRITERIA, FEWEST_TO_CHOOSE_ON, lacking
@@ -99,9 +99,7 @@ def _rules(checkpoint: Checkpoint, threshold: str, prior: Sequence[str]) -> dict
     """The checkpoint's decision rules, the prior's for the class shares `prior`; with `threshold`, if a probability."""
     rules = dict(checkpoint.operating_points)
     if not rules:
-        raise CheckpointError(
-            "training has not finished, or the refit after it; go on with: imbalance train --resume RUN"
-        )
+        raise UnfinishedError("training has not finished, or the refit after it")
     if prior:
         names = checkpoint.class_names
         shares = target_shares(prior, names, checkpoint.counts, checkpoint.minority)
@@ -172,14 +170,17 @@ def _results(
 
 
 def _calibration(checkpoint: Checkpoint, logits: Floats, labels: Ints) -> dict[str, Any]:
-    """The temperature found on validation, and the calibration error that it leaves, given these class shares."""
-    temperature = checkpoint.calibration.get("temperature")
+    """The temperature found on validation, or why there is none, and the calibration error that it leaves.
+
+    The error is given the class shares of these images. There is no reason where no images were held out.
+    """
+    temperature, reason = checkpoint.calibration.get("temperature"), checkpoint.calibration.get("reason")
     shares = np.bincount(labels, minlength=logits.shape[1]) / len(labels)
     if temperature is None or shares.max() == 1:
-        return {"temperature": temperature, "ece_calibrated": None}
+        return {"temperature": temperature, "no_temperature": reason, "ece_calibrated": None}
     probabilities = softmax(calibrated(logits, np.asarray(checkpoint.calibration["reference"]), temperature, shares))
     error = calibration_error(probabilities.max(1), probabilities.argmax(1) == labels)
-    return {"temperature": temperature, "ece_calibrated": error}
+    return {"temperature": temperature, "no_temperature": reason, "ece_calibrated": error}
 
 
 def missed(logits: Floats, labels: Ints, target: int, offsets: Floats) -> Ints:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import DECIDED_BY_SUBSET, DataSettings, Experiment
+from imbalance_cli.config import DataSettings, Experiment
 from imbalance_cli.data.folder import NOT_MARKED
 from imbalance_cli.data.image_set import Dataset, ImageSet, joined, of_classes
 from imbalance_cli.data.manifest import Manifest, apply_manifest, read_manifest
@@ -134,6 +134,24 @@ def load_source(settings: DataSettings, notice: Notice, *, exact: bool = False) 
     )
 
 
+def subset_of_run(manifest: Manifest, settings: DataSettings, notice: Notice) -> Dataset:
+    """The images of a run, which `manifest` lists, loaded by its settings and verified.
+
+    Raises SettingError and DataError.
+    """
+    require_place(settings)
+    return apply_manifest(manifest, load_source(settings, notice))
+
+
+def require_place(settings: DataSettings) -> None:
+    """Raise DataError if the images of the run with these `settings` are not where they were."""
+    if settings.dataset not in BUILT_IN and not os.path.exists(settings.dataset):
+        raise DataError(
+            f"the images of the run are not at {settings.dataset} any more; put them back, or say where they are now "
+            "with -d/--dataset, which evaluate, refit and train --resume take"
+        )
+
+
 def experiment_of(checkpoint: Checkpoint) -> Experiment:
     """The experiment that trained `checkpoint`."""
     return Experiment.model_validate(checkpoint.config)
@@ -155,7 +173,7 @@ def images_for(
         others = ", or all with -d/--dataset" if dataset is None else " with -d/--dataset"
         raise SettingError(f"--split must be {', '.join(known)}{others}; got {split}")
     if dataset is None:
-        subset = apply_manifest(Manifest(**checkpoint.manifest), load_source(settings, notice))
+        subset = subset_of_run(Manifest(**checkpoint.manifest), settings, notice)
         train, validation = validation_split(subset.train, experiment, lambda _: None)
         images = {"test": subset.test, "train": train, "validation": validation}[split]
         if split == "test":
@@ -288,13 +306,10 @@ def _with_class_names(settings: DataSettings, dataset: Dataset) -> DataSettings:
 
 def _settings_of_subset(settings: DataSettings, manifest: Manifest) -> DataSettings:
     """`settings` with what a given subset file decides. Raises SettingError if they also say it otherwise."""
-    said = [name for name in DECIDED_BY_SUBSET if getattr(settings, name)]
-    if said:
-        raise SettingError(f"data.{said[0]}: the subset file decides that; leave it out, or leave out data.subset")
     names = list(manifest.items)
     if settings.classes not in (None, names):
         raise SettingError(f"data.classes: the subset file has {', '.join(names)}; leave it out")
     dataset = manifest.dataset if settings.dataset == "auto" else settings.dataset
     if dataset != manifest.dataset and {dataset, manifest.dataset} & {*BUILT_IN}:
-        raise DataError(f"{settings.subset} is of {manifest.dataset} ({manifest.identity}), not of {dataset}")
+        raise DataError(f"{settings.subset} is of {manifest.dataset}, not of {dataset}")
     return settings.model_copy(update={"dataset": dataset, "classes": names})

@@ -14,15 +14,16 @@ import torch
 
 from imbalance_cli import checkpoints, drawing, plots, predictions, runs
 from imbalance_cli.checkpoints import Checkpoint
-from imbalance_cli.config import DECIDED_BY_SUBSET, Experiment, Setting, resolve
+from imbalance_cli.config import Experiment, Setting, resolve
 from imbalance_cli.data.batches import normalisation_of
-from imbalance_cli.data.manifest import Manifest, apply_manifest, write_manifest
+from imbalance_cli.data.manifest import Manifest, read_manifest, write_manifest
 from imbalance_cli.errors import (
     OUT_OF_MEMORY_AT_THE_END,
     CheckpointError,
     DivergedError,
     MemoryShortage,
     SettingError,
+    UnfinishedError,
     WriteError,
     is_out_of_memory,
 )
@@ -31,8 +32,7 @@ from imbalance_cli.experiment_data import (
     Notice,
     Prepared,
     experiment_of,
-    load_source,
-    load_subset,
+    subset_of_run,
     validation_split,
     warn_of_other_test_images,
 )
@@ -178,8 +178,8 @@ class Run:
         except SettingError as error:  # of an own criterion, and a run is not resumed with its file mended
             saved = f"; the training is saved in {saved_in / runs.CHECKPOINT}" if saved_in else ""
             raise SettingError(f"{error}{saved}") from error
-        temperature = None if held_out is None else best_temperature(*held_out, reference)
-        self.calibration = {"temperature": temperature, "reference": reference.tolist()}
+        temperature, reason = (None, None) if held_out is None else best_temperature(*held_out, reference)
+        self.calibration = {"temperature": temperature, "reason": reason, "reference": reference.tolist()}
 
     def finish(self) -> dict[str, Any]:
         """Decide, then test once. Returns the results it writes. Raises as `decide`; `refitted` can go on then."""
@@ -245,10 +245,11 @@ class Run:
         runs.write_json(self.folder / runs.ENVIRONMENT, self._sessions)
 
 
-def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
+def resume(folder: Path, said: Iterable[Setting], notice: Notice, *, dataset: str | None = None) -> Run:
     """The run of `folder` where it was stopped, its data loaded and verified.
 
-    Raises SettingError if `said` differs from the run's own settings, CheckpointError and DataError.
+    dataset: where its images are now, if not where they were. Raises SettingError if `said` differs from the run's
+    own settings, CheckpointError and DataError.
     """
     experiment, stopped = settings_of(folder, said), Stopped.read(folder, notice)
     stopped.require_whole(experiment)
@@ -256,12 +257,11 @@ def resume(folder: Path, said: Iterable[Setting], notice: Notice) -> Run:
         experiment, _ = resolve(folder / runs.CONFIG)  # now that it is the run's, the files that it names are run
     except SettingError as error:
         raise CheckpointError(*str(error).splitlines()) from error
-    stored = experiment.data.model_copy(
-        update=dict.fromkeys(DECIDED_BY_SUBSET) | {"minority": [], "subset": str(folder / runs.SUBSET)}
-    )
-    _, manifest, dataset = load_subset(stored, experiment.seed, notice)
-    train, validation = validation_split(dataset.train, experiment, notice)
-    run = Run(Prepared(experiment, manifest, train, validation, dataset.test))
+    manifest = read_manifest(folder / runs.SUBSET)
+    place = experiment.data if dataset is None else experiment.data.model_copy(update={"dataset": dataset})
+    subset = subset_of_run(manifest, place, notice)
+    train, validation = validation_split(subset.train, experiment, notice)
+    run = Run(Prepared(experiment, manifest, train, validation, subset.test))
     run.restore(stopped, notice)
     return run
 
@@ -274,12 +274,12 @@ def refitted(checkpoint: Checkpoint, experiments: Sequence[Experiment], notice: 
     """
     trained, progress = experiment_of(checkpoint), checkpoint.progress
     if not progress or (progress["epoch"] < trained.all_epochs and not progress["stopped_early"]):
-        raise CheckpointError("training has not finished; go on with: imbalance train --resume RUN")
+        raise UnfinishedError("training has not finished")
     if trained.refit["name"] != "none" and checkpoint.operating_points:
         for experiment in experiments:
             require_trained_classifier(experiment.refit["name"], trained.refit["name"])
     manifest, like = Manifest(**checkpoint.manifest), experiments[0]
-    dataset = apply_manifest(manifest, load_source(like.data, notice))
+    dataset = subset_of_run(manifest, like.data, notice)
     train, validation = validation_split(dataset.train, like, notice)
     prepared = Prepared(like, manifest, train, validation, dataset.test)
     warn_of_other_test_images(checkpoint, prepared.test_digest, notice)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_cli import drawing, plots
+from imbalance_cli import drawing, plots, threshold_plots
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.data.image_set import ImageSet
 from imbalance_cli.evaluation import missed
@@ -40,20 +40,19 @@ def draw_evaluation(
     probabilities = softmax(logits)
     decided = POINTS.get(results["decision"], f"at threshold {results['decision']}")
     offsets = np.asarray(results["operating_points"][results["decision"]]["offsets"])
+    points = {name: point for name, point in results["operating_points"].items() if point is not None}
     recalls = np.array([np.nan if row["recall"] is None else row["recall"] for row in results["per_class"]])
     figures = {
         "confusion_matrix": plots.confusion_matrix(np.asarray(results["confusion_matrix"]), names, decided),
-        "roc": plots.roc_curve(labels, logits, names, counts),
-        "precision_recall": plots.precision_recall(labels, logits, names, counts),
+        "roc": threshold_plots.roc_curve(labels, logits, names, counts, points),
+        "precision_recall": threshold_plots.precision_recall(labels, logits, names, counts, points),
         "reliability": plots.reliability(probabilities.max(1), probabilities.argmax(1) == labels),
         "recall": plots.recall_bars(recalls, counts, names, decided),
     }
-    thresholds = {
-        name: point["threshold"]
-        for name, point in results["operating_points"].items()
-        if point is not None and "threshold" in point
-    }
-    figures["threshold"] = plots.threshold_sweep(labels == rarest, probabilities[:, rarest], thresholds, names[rarest])
+    thresholds = {name: point["threshold"] for name, point in points.items() if "threshold" in point}
+    figures["threshold"] = threshold_plots.threshold_sweep(
+        labels == rarest, probabilities[:, rarest], thresholds, names[rarest]
+    )
     every = missed(logits, labels, rarest, offsets)
     where = every[:MOST_MISSED]
     scores = class_score(logits, rarest)

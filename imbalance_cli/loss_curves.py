@@ -130,14 +130,14 @@ def _goes_by_counts(loss: Callable[..., Tensor]) -> bool:
 
 
 def curve_label(loss: str, options: Mapping[str, Any]) -> str:
-    """What a curve is called: `focal, gamma = 2`; focal with nothing but gamma 0 is `CE (gamma = 0)`."""
+    """What a curve is called: `focal, gamma = 2`; focal with nothing but gamma 0 is cross-entropy, and says so."""
     given = {name: value for name, value in options.items() if value is not None}
     values = [
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in given.items()
     ]
     if loss == "focal" and given.keys() == {"gamma"} and given["gamma"] == 0:
-        return "CE (gamma = 0)"
-    return ", ".join(["CE" if loss == "cross_entropy" else loss, *values])
+        return "focal, gamma = 0 (cross_entropy)"
+    return ", ".join([loss, *values])
 
 
 @shared_look()

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, point_look, shared_look, short_name
-from imbalance_cli.metrics import calibration_error, class_score
-from imbalance_cli.studies.scores import POINT_NAMES, POINTS
+from imbalance_cli.drawing import COLOURS, MOST_CURVES, PALE, line_look, new_figure, say, shared_look, short_name
+from imbalance_cli.metrics import calibration_error
+from imbalance_cli.studies.scores import POINTS, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,113 +63,11 @@ def confusion_matrix(matrix: Ints, class_names: Sequence[str], decided: str = PO
         return figure
     for (row, column), count in np.ndenumerate(matrix):
         part = share[row, column]
-        text = "no\nimages" if np.isnan(part) else f"{count:,}\n{part:.{0 if classes > 10 else 1}%}"
+        text = "no\nimages" if np.isnan(part) else f"{count:,}\n{percent(part)}"
         axes.text(
             column, row, text, ha="center", va="center", color="white" if part > 0.65 else "black",
             fontsize=size if classes <= 5 else 6.5,
         )  # fmt: skip
-    return figure
-
-
-@shared_look()
-def roc_curve(labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]) -> Figure:
-    """True over false positive rate of the rarer of two classes, else of each class against the rest.
-
-    labels [n]; logits [n, classes]. Of many classes the ten rarest in training are shown; one without images
-    in `labels` has no curve.
-    """
-    from sklearn.metrics import auc
-    from sklearn.metrics import roc_curve as rates
-
-    figure, axes = _square_figure("ROC", class_names)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    axes.text(0.6, 0.57, "chance", color="grey", rotation=45, rotation_mode="anchor", va="top")
-    for name, is_class, score, look in _rarest_first(labels, logits, class_names, train_counts):
-        if is_class.all() or not is_class.any():
-            axes.plot([], [], **look, label=f"{name}: no curve, needs images of it and of others")
-            continue
-        false_positive, true_positive, _ = rates(is_class, score)
-        area = auc(false_positive, true_positive)
-        axes.plot(false_positive, true_positive, **look, label=f"{name}: AUROC {area:.3f}")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
-    figure.legend(loc="outside lower center", fontsize=8)
-    return figure
-
-
-@shared_look()
-def precision_recall(labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]) -> Figure:
-    """Precision over recall, and the precision of guessing; classes and shapes as for `roc_curve`."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
-    figure, axes = _square_figure("Precision and recall", class_names)
-    for name, is_class, score, look in _rarest_first(labels, logits, class_names, train_counts):
-        if not is_class.any():
-            axes.plot([], [], **look, label=f"{name}: no curve, needs images of it")
-            continue
-        precision, recall, _ = precision_recall_curve(is_class, score)
-        average = average_precision_score(is_class, score)
-        prevalence = is_class.mean()
-        if not axes.texts:
-            axes.text(0, prevalence, "guessing", color="grey", va="bottom")
-        label = f"{name}: average precision {average:.3f}, guessing {prevalence:.3f}"
-        axes.step(recall, precision, where="post", **look, label=label)
-        axes.axhline(prevalence, color="grey", linewidth=0.8)
-    axes.set(xlabel="recall", ylabel="precision")
-    figure.legend(loc="outside lower center", fontsize=8)
-    return figure
-
-
-@shared_look()
-def threshold_sweep(
-    is_class: NDArray[np.bool_], scores: Floats, operating_points: Mapping[str, float], class_name: str
-) -> Figure:
-    """Recall, precision and specificity of one class over the threshold on its probability.
-
-    is_class [n]; scores [n], probabilities; operating_points: the threshold of each by its name.
-    """
-    from sklearn.metrics import precision_recall_curve
-    from sklearn.metrics import roc_curve as rates
-
-    name = short_name(class_name)
-    figure = new_figure(6.4, 4.6)
-    axes = figure.subplots()
-    axes.set(xscale="logit", xlabel=f"threshold on the probability of {name}", ylim=(-0.02, 1.02))
-    axes.set_ylabel("recall, precision, specificity")
-    axes.set_title(f"What the threshold does to {name}")
-    axes.grid(True)
-    ticks = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
-    least = ticks[0]  # thresholds beyond the scale are drawn at its ends
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(least / 1.5, 1 - least / 1.5)
-    if is_class.all() or not is_class.any():
-        _say(axes, "needs images inside and outside the class")
-        return figure
-
-    def shown(threshold: Any) -> Any:
-        return np.clip(threshold, least, 1 - least)
-
-    # Scores at the threshold are accepted; `at` falls and `precision_at` rises, hence post and pre.
-    false_positive, recall, at = rates(is_class, scores, drop_intermediate=False)
-    precision, _, precision_at = precision_recall_curve(is_class, scores)
-    axes.step(shown(at), recall, where="post", label="recall", **line_look(0))
-    axes.step(shown(precision_at), precision[:-1], where="pre", label="precision", **line_look(1))
-    axes.step(shown(at), 1 - false_positive, where="post", label="specificity", **line_look(2))
-    for point, threshold in operating_points.items():
-        chosen = scores >= threshold
-        found = chosen[is_class].mean()
-        right = is_class[chosen].mean() if chosen.any() else np.nan
-        precise = f"{right:.1%}" if chosen.any() else "-"
-        rejected = 1 - chosen[~is_class].mean()
-        axes.axvline(shown(threshold), color="grey", linewidth=0.8)
-        axes.plot(
-            [shown(threshold)] * 3, [found, right, rejected], color="black", **point_look(point),
-            label=(f"{POINT_NAMES[point]} at {threshold:.3g}" if point in POINT_NAMES else f"threshold {point}")
-            + f": recall {found:.1%}, precision {precise}, specificity {rejected:.1%}",
-        )  # fmt: skip
-    lines, texts = axes.get_legend_handles_labels()
-    axes.legend(lines[:3], texts[:3], loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
-    figure.legend(lines[3:], texts[3:], loc="outside lower center", fontsize=8)
     return figure
 
 
@@ -184,7 +82,7 @@ def reliability(probability: Floats, correct: NDArray[np.bool_], bins: int = 15)
     axes.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     below.set(xlabel="confidence: probability of the class predicted at argmax", ylabel="images")
     if not len(probability):
-        _say(axes, "no images")
+        say(axes, "no images")
         return figure
     bin_of = np.minimum((probability * bins).astype(int), bins - 1)  # the bins of calibration_error
     counts = np.bincount(bin_of, minlength=bins)
@@ -198,7 +96,8 @@ def reliability(probability: Floats, correct: NDArray[np.bool_], bins: int = 15)
     below.yaxis.set_major_formatter("{x:,.0f}")
     below.yaxis.set_minor_formatter("")
     error = calibration_error(probability, correct, bins)
-    axes.set_title(f"ECE {error:.3f}: confidence {probability.mean():.1%} on average, accuracy {correct.mean():.1%}")
+    sure, right = percent(probability.mean()), percent(correct.mean())
+    axes.set_title(f"ECE {error:.3f}: confidence {sure} on average, accuracy {right}")
     return figure
 
 
@@ -219,21 +118,26 @@ def recall_bars(
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     left.barh(rows, np.nan_to_num(recall), color=COLOURS[2])
     for position, value in enumerate(recall):
-        text = "no images" if np.isnan(value) else f"{value:.0%}"
+        text = "no images" if np.isnan(value) else percent(value)
         left.text(np.nan_to_num(value) + 0.01, position, text, va="center", fontsize=size)
-    left.set(xlim=(0, 1.12), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="recall", ylim=(len(order) - 0.4, -0.6))
+    left.set(xlim=(0, 1.16), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="recall", ylim=(len(order) - 0.4, -0.6))
+    left.spines.bottom.set_bounds(0, 1)  # right of it is room for a number
     left.set_yticks(rows, [short_name(class_names[i]) for i in order], fontsize=size)
-    right.barh(rows, np.maximum(counts - 0.5, 0), left=0.5, color="grey")
+    # A bar needs an origin, which a logarithmic axis has not.
+    right.plot(np.where(counts > 0, counts, np.nan), rows, "o", color="grey", markersize=min(5.0, row * 20))
     for position, count in enumerate(counts):
-        right.text(max(count, 0.5) * 1.2, position, f"{count:,}", va="center", fontsize=size)
-    right.set(xlabel="training images (log scale)", xscale="log", xlim=(0.5, max(counts.max(initial=1), 1) * 8))
-    right.xaxis.set_ticks([])
-    right.xaxis.set_ticks([], minor=True)
-    right.spines.bottom.set_visible(False)
+        right.text(max(count, 1) * 1.5, position, f"{count:,}", va="center", fontsize=size)
+    tens = 10 ** np.arange(np.ceil(np.log10(max(counts.max(initial=1), 2))) + 1)
+    right.set(xlabel="training images (log scale)", xscale="log", xlim=(0.7, tens[-1] * 8))
+    shown = tens if len(tens) <= 4 else tens[::-2]
+    right.set_xticks(shown, [f"{ten:,.0f}" for ten in shown])
+    right.set_xticks([], minor=True)
+    right.spines.bottom.set_bounds(0.7, tens[-1])
+    right.grid(True, axis="x")
     for axes in (left, right):
         axes.tick_params(axis="y", length=0)
     present = recall[~np.isnan(recall)]
-    mean = f"{present.mean():.1%}" if len(present) else "unknown"
+    mean = percent(present.mean()) if len(present) else "unknown"
     left.set_title(f"Mean recall {mean}, {decided}")
     return figure
 
@@ -270,7 +174,7 @@ def learning_curves(log: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     if log:
         loss.set_title(f"Training loss {log[-1]['train_loss']:.3g} after epoch {epochs[-1]}")
     else:
-        _say(loss, "no epochs yet")
+        say(loss, "no epochs yet")
     figure.align_ylabels()
     return figure
 
@@ -279,7 +183,7 @@ def _draw_recalls(axes: Axes, epochs: Sequence[int], recalls: Floats, class_name
     """Recalls [epochs, classes] on validation: a line per class, or of many classes pale ones and their mean."""
     known = ~np.isnan(recalls)
     if not known.any():
-        _say(axes, "no validation data")
+        say(axes, "no validation data")
         return
     many = len(class_names) > MOST_CURVES
     for index in np.flatnonzero(known.any(axis=0)).tolist():
@@ -356,34 +260,3 @@ def _tiled(strips: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint
     for row, strip in enumerate(strips):
         grid[row, : len(strip), :height, :width] = strip.transpose(0, 2, 3, 1)
     return grid.swapaxes(1, 2).reshape(len(strips) * (height + _GAP), columns * (width + _GAP), channels)
-
-
-def _rarest_first(
-    labels: Ints, logits: Floats, class_names: Sequence[str], train_counts: Sequence[int]
-) -> Iterator[tuple[str, NDArray[np.bool_], Floats, dict[str, Any]]]:
-    """Name, membership [n], scores [n] and look of each class to draw, the rarest boldest."""
-    classes = len(class_names)
-    # Of equally rare classes the last comes first: by convention the second of two is the minority.
-    order = sorted(range(classes), key=lambda i: (train_counts[i], -i))
-    for position, i in enumerate(order[:1] if classes == 2 else order[:MOST_CURVES]):
-        look = {**line_look(position), "linewidth": 2.4 if position == 0 else 1.1}
-        yield short_name(class_names[i]), labels == i, class_score(logits, i), look
-
-
-def _square_figure(what: str, class_names: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure of one panel from 0 to 1 both ways, with room below for a legend line per class drawn."""
-    classes = len(class_names)
-    lines = 1 if classes == 2 else min(classes, MOST_CURVES)
-    figure = new_figure(5.4, 5 + 0.17 * lines)
-    axes = figure.subplots()
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.grid(True)
-    whose = "the rarer class" if classes == 2 else "each class against the rest, rarest first"
-    if classes > MOST_CURVES:
-        whose = f"the {MOST_CURVES} rarest of {classes} classes"
-    axes.set_title(f"{what} of {whose}")
-    return figure, axes
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color="grey", transform=axes.transAxes)

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from imbalance_cli.config import Experiment
 from imbalance_cli.errors import printable
+from imbalance_cli.methods.criteria import in_short
+from imbalance_cli.run_verdict import auroc_words, verdict, worst_confusions
 from imbalance_cli.runs import CONFIG, RESULTS
 from imbalance_cli.strict_yaml import dump_yaml
 from imbalance_cli.studies.scores import POINT_NAMES, POINTS, decimal, percent
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from imbalance_cli.experiment_data import Prepared
 
 MATRIX_CLASSES = 10  # a larger confusion matrix does not fit 80 columns
+MOST_CONFUSIONS = 10
 
 
 def results_report(results: dict[str, Any], suggestion: str | None, *, prevalences: bool = False) -> RenderableType:
@@ -38,10 +41,10 @@ def results_report(results: dict[str, Any], suggestion: str | None, *, prevalenc
     if len(names) <= MATRIX_CLASSES:
         parts += [f"Confusion matrix {decided}; rows are true classes", _confusion_matrix(results), ""]
     else:
-        parts += [f"Most frequent confusions {decided}", _worst_confusions(results), ""]
+        parts += [f"Largest confusions by share of the class, {decided}", _worst_confusions(results), ""]
     parts += [_per_class(results), "", _scores(results), "", _operating_points(results)]
     parts += [Prose(f"{POINT_NAMES[name]}: {reason}", style="dim") for name, reason in results["unavailable"].items()]
-    parts += [Prose(note, style="dim") for note in _notes(results["operating_points"])]
+    parts += [Prose(note, style="dim") for note in _notes(results)]
     if prevalences and len(names) == 2 and results["prevalences"] is not None:
         parts += ["", Prose(f"Other prevalences, {decided}; the recalls stay as they are")]
         parts += [_prevalences(results)]
@@ -65,35 +68,6 @@ def comparison_report(results: Mapping[str, dict[str, Any]]) -> RenderableType:
     return Group("", Rows(headings, rows), "", Prose(printable(note)))
 
 
-def verdict(results: dict[str, Any]) -> str:
-    """What the numbers mean, in plain words."""
-    if results["auroc"] is None:
-        return (
-            f"Only one class occurs in these {results['n']} images, so nothing can be said about telling classes apart."
-        )
-    name, points, auroc = printable(results["minority"]), results["operating_points"], results["auroc"]
-    rarest = results["classes"].index(results["minority"])
-    quality = "well" if auroc >= 0.9 else "fairly" if auroc >= 0.75 else "poorly"
-    text = f"The model ranks {quality} (AUROC {decimal(auroc)})"
-    argmax = points["argmax"]
-    if argmax["recalls"][rarest] is None:
-        return f"{text}; {name} does not occur in these images."
-    text += f"{' but' if auroc >= 0.75 and argmax['recalls'][rarest] < 0.5 else ' and'} argmax finds "
-    text += f"{argmax['recalls'][rarest]:.0%} of {name}"
-    # Which point to name is not decided by these results: that would be a choice made on the test images.
-    other = results["decision"]
-    if other == "argmax":
-        other = "validation" if points["validation"] is not None else "prior"
-    point, how = points[other], _decider(other, points[other])
-    if point["recalls"] == argmax["recalls"]:
-        return f"{text}; {how} decides the same."
-    finding = f"{text}; {how} finds {point['recalls'][rarest]:.0%}"
-    if "target" in point:  # balanced accuracy is not what it is for
-        return f"{finding}."
-    change = f"balanced accuracy {percent(argmax['balanced_accuracy'])} to {percent(point['balanced_accuracy'])}"
-    return f"{finding} ({change})."
-
-
 def next_command(experiment: Experiment, place: Path, *, drawn: bool = False) -> str | None:
     """The command that is most worth trying after a run, if there is one; `place` is its folder or checkpoint.
 
@@ -113,13 +87,6 @@ def next_command(experiment: Experiment, place: Path, *, drawn: bool = False) ->
     if drawn:
         return None
     return f"imbalance evaluate {shlex.quote(str(place))} --output {shlex.quote(str(folder / 'figures'))}"
-
-
-def _decider(name: str, point: Mapping[str, Any]) -> str:
-    """The operating point called `name`, as what decides."""
-    if name == "prior":
-        return "the prior-corrected decision" + (" for the class shares asked for" if "target" in point else "")
-    return "the threshold from validation" if name == "validation" else f"the threshold {name}"
 
 
 def experiment_report(prepared: Prepared) -> tuple[RenderableType, dict[str, Any]]:
@@ -165,24 +132,19 @@ def _confusion_matrix(results: dict[str, Any]) -> Rows:
         cells = []
         for column, count in enumerate(row):
             share = count / total if total else 0.0
-            text = f"{count:,} {share:4.0%}" if len(names) <= 5 else f"{count:,}"
+            text = f"{count:,}"
+            if len(names) <= 3:
+                text += f" {percent(share):>7}"
+            elif len(names) <= 5:  # 80 columns hold no more of each
+                text += f" {100 * share:3.0f}%"
             cells.append(Text(text, style=_shade(share, correct=names[column] == name)))
         rows.append([name, *cells])
     return Rows(["true \\ predicted", *names], rows, numbered=True)
 
 
 def _worst_confusions(results: dict[str, Any]) -> Rows:
-    names, matrix = results["classes"], results["confusion_matrix"]
-    pairs = [
-        (row[column] / sum(row), row[column], names[true], names[column])
-        for true, row in enumerate(matrix)
-        for column in range(len(names))
-        if column != true and sum(row)
-    ]
-    rows = [
-        [names[true], names[predicted], f"{count:,}", f"{share:.0%}"]
-        for share, count, true, predicted in sorted(pairs, reverse=True)[:10]
-    ]
+    pairs = worst_confusions(results, results["confusion_matrix"], MOST_CONFUSIONS)
+    rows = [[pair["true"], pair["taken"], f"{pair['count']:,}", percent(pair["share"])] for pair in pairs]
     return Rows(["true", "taken for", "images", "share"], rows, left=[0, 1])
 
 
@@ -206,8 +168,10 @@ def _per_class(results: dict[str, Any]) -> Rows:
 
 def _scores(results: dict[str, Any]) -> Rows:
     prevalence = results["prevalence"]
-    baseline = "" if prevalence is None else f" (chance {decimal(prevalence)})"
     present, classes = results["classes_present"], len(results["classes"])
+    precision = "average precision" + ("" if prevalence is None else f" (chance {decimal(prevalence)})")
+    if classes > 2:  # over all classes chance is on average one by their number
+        precision = "mean average precision" + ("" if prevalence is None else f", chance 1/{present}")
     among = "" if present == classes else f" over {present} of {classes} classes"
     left = [
         ("accuracy", percent(results["accuracy"])),
@@ -216,8 +180,8 @@ def _scores(results: dict[str, Any]) -> Rows:
         ("macro F1", decimal(results["macro_f1"])),
     ]
     right = [
-        ("AUROC", decimal(results["auroc"])),
-        ("average precision" + baseline, decimal(results["average_precision"])),
+        (auroc_words(results), decimal(results["auroc"])),
+        (precision, decimal(results["average_precision"])),
         ("expected calibration error", decimal(results["ece"])),
         ("MCC", decimal(results["mcc"])),
     ]
@@ -246,16 +210,18 @@ def _operating_points(results: dict[str, Any]) -> Rows:
     return Rows(["operating point", "at", *headings], table, left=[0, 1])
 
 
-def _notes(points: dict[str, Any]) -> Iterator[str]:
-    """What the operating points were asked to be, where that is not the default."""
+def _notes(results: Mapping[str, Any]) -> Iterator[str]:
+    """What the operating points were asked to be, where that is not the default, and why there is no temperature."""
+    points = results["operating_points"]
     prior = points["prior"]
     if "target" in prior:
         shares = ", ".join(f"{printable(name)} {share:.4g}" for name, share in prior["target"].items())
         yield f"{POINT_NAMES['prior']}: for the class shares {shares}, at temperature {prior['temperature']:.3g}"
     chosen = (points["validation"] or {}).get("threshold_by", {"name": "balanced_accuracy"})
     if chosen["name"] != "balanced_accuracy":
-        options = ", ".join(f"{option} {value}" for option, value in chosen.items() if option != "name")
-        yield f"{POINT_NAMES['validation']}: chosen by {chosen['name']}" + (f" ({options})" if options else "")
+        yield f"{POINT_NAMES['validation']}: chosen by {in_short(chosen)}"
+    if reason := results.get("no_temperature"):
+        yield f"temperature from validation: none; {reason}"
 
 
 def _prevalences(results: dict[str, Any]) -> Rows:
@@ -312,7 +278,7 @@ class Rows:
 
     def _table(self, headings: Sequence[str], rows: Iterable[Sequence[Text]]) -> Table:
         table = Table(box=None, pad_edge=False, show_header=bool(headings))
-        for column in range(len(self.rows[0])):
+        for column in range(len(self.headings or self.rows[0])):
             heading = Text(headings[column]) if headings else ""
             table.add_column(heading, justify="left" if column in self.left else "right")
         for row in rows:
@@ -335,7 +301,8 @@ class Rows:
                     line = item
                 else:
                     line = f"{line}, {item}" if line else item
-            yield f"  {line}"
+            if line:
+                yield f"  {line}"
 
 
 class Prose:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from imbalance_cli.errors import CheckpointError, DamageError
+from imbalance_cli.errors import CheckpointError, DamageError, UnfinishedError
 from imbalance_cli.files import cannot_write, make_folder, read_file, write_file
 
 CONFIG, SUBSET, ENVIRONMENT, LOG = "config.yaml", "subset.yaml", "environment.json", "log.jsonl"
@@ -55,7 +56,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise CheckpointError(
-            f"{folder} is not empty; go on with its run by --resume {folder}, replace it by --overwrite, "
+            f"{folder} is not empty; go on with its run by {resume_command(folder)}, replace it by --overwrite, "
             "or choose another --output"
         )
     if not names.issuperset(BEGINNING):
@@ -84,6 +85,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with the run in `folder`."""
+    return shlex.join(["imbalance", "train", "--resume", str(folder)])
 
 
 def require_run(folder: Path) -> None:
@@ -260,6 +266,9 @@ def read_json(path: Path) -> Any:
 
 def read_results(folder: Path) -> Any:
     """The results of the finished run in `folder`. Raises CheckpointError."""
+    if RESULTS not in entries(folder):
+        require_run(folder)
+        raise UnfinishedError(f"the run {folder} has not finished; go on with: {resume_command(folder)}")
     try:
         digest = read_sessions(folder)[-1].get("results_sha256")
     except DamageError as error:

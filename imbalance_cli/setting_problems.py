@@ -88,10 +88,18 @@ def _unknown(
     if location[0] == "data":
         return f"unknown setting {name!r}{did_you_mean(name, of_data)}"
     nested = [other for other in of_data if other.endswith(f".{name}")]
-    nested += [f"{key}.{name}" for key, registry in registries.items() if registry.having(name)]
+    having = [key for key, registry in registries.items() if registry.having(name)]
+    having.sort(key=lambda key: not _takes(raw.get(key), registries[key], name))
+    nested += [f"{key}.{name}" for key in having]
     if nested:
         return f"unknown setting {name!r}; did you mean {nested[0]!r}?"
     return f"unknown setting {name!r}{did_you_mean(name, known[''])}"
+
+
+def _takes(given: Any, registry: Registry[Any], option: str) -> bool:
+    """Whether the method that is `given`, with options or without, has one called `option`."""
+    chosen = given.get("name") if isinstance(given, Mapping) else given
+    return isinstance(chosen, str) and chosen in registry and option in registry.get(chosen).options
 
 
 def wanted(problem: Any) -> str:

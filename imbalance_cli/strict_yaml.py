@@ -87,7 +87,7 @@ def parse_yaml(text: str, *, source: str, error: type[UserError]) -> Document:
     if unprintable:
         line = text.count("\n", 0, unprintable.start()) + 1
         code = f"U+{ord(unprintable[0]):04X}"
-        raise error(f"{source}, line {line}: not YAML text: it holds the control character {code}")
+        raise error(f"{_at(source, line)}: not YAML text: it holds the control character {code}")
     return _Reader(text, source, error).document()
 
 
@@ -172,7 +172,12 @@ class _Reader:
         mark = event.problem_mark if isinstance(event, yaml.MarkedYAMLError) else event.start_mark
         name = ".".join(str(part) for part in place)
         name = f"{name if name.isprintable() else repr(name)}: " if name else ""
-        return self.error(f"{self.source}, line {_line(mark)}: {name}{problem}")
+        return self.error(f"{_at(self.source, _line(mark))}: {name}{problem}")
+
+
+def _at(source: str, line: int) -> str:
+    """A line of the file `source`; a flag has one line only."""
+    return source if source.startswith("--") else f"{source}:{line}"
 
 
 def _line(mark: Any) -> int:

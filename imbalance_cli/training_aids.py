@@ -42,12 +42,16 @@ class Aid:
         return self.description.summary
 
     def options(self) -> Iterator[tuple[str, Any, Any]]:
-        """Its settings, each with the type of its values and its default."""
+        """Its settings, each with the type of its values and its default; methods with another one have it apart."""
         for setting in self.settings:
             kind, _, option = setting.partition(".")
             if option:
-                found = EVERY_REGISTRY[kind].get(self.methods(setting)[0]).options[option]
-                yield setting, found.annotation, found.default
+                found = {name: EVERY_REGISTRY[kind].get(name).options[option] for name in self.methods(setting)}
+                usual = next(iter(found.values()))
+                yield setting, usual.annotation, usual.default
+                for name, own in found.items():
+                    if own.default != usual.default:
+                        yield f"{setting} of {name}", own.annotation, own.default
             else:
                 field = Experiment.model_fields[setting]
                 default = field.default
@@ -292,6 +296,9 @@ AIDS = Aids(
 
             target of the true class = 1 - label_smoothing + label_smoothing / C
             target of any other      = label_smoothing / C
+
+        In asymmetric the share of another class counts less than that, p_j^gamma_negative times: for an improbable
+        class it is next to nothing.
         """,
     ),
     Aid(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imbalance_cli import combinations, experiments, runs
+from imbalance_cli.advice.training_time import too_short
 from imbalance_cli.config import Experiment
 from imbalance_cli.experiment_data import Notice, prepare
 from imbalance_cli.files import make_folder
@@ -27,7 +28,7 @@ def run_experiment(
     runs.check_folder(folder, overwrite=False)
     prepared = prepare(experiment, notice)
     counts = dict(zip(prepared.train.class_names, prepared.train.counts().tolist(), strict=True))
-    for warning in combinations.warnings(prepared.experiment, counts):
+    for warning in filter(None, (*combinations.warnings(prepared.experiment, counts), too_short(prepared))):
         notice(f"warning: {warning}")
     run = experiments.Run(prepared)
     make_folder(folder)

@@ -249,7 +249,7 @@ class TestRules:
     @pytest.mark.parametrize("rule", ["two-classes", "train-and-test"])
     def test_only_folders_and_csv_files_with_copies_are_refused(self, rule):
         copies = {"in_two_classes": Found(1, ("a", "b")), "in_train_and_test": Found(1, ("a", "b"))}
-        assert "accepts it with --allow-leak" in text_of(found := of_counts(500, 50, **copies), rule)
+        assert "unless it is told --allow-leak" in text_of(found := of_counts(500, 50, **copies), rule)
         assert "refuses" not in text_of(replace(found, built_in=True), rule)
 
     def test_accuracy_of_a_hundred_uneven_classes_is_no_trap(self):
@@ -346,7 +346,7 @@ class TestOnAnyData:
 class TestStudy:
     def test_holds_what_the_user_asked_for_and_never_accepts_copies(self, image_folder):
         prepared = loaded(image_folder, **{"data.classes": ["rare", "common"], "validation": 0.1})
-        asked = asked_for(prepared.experiment)
+        asked = asked_for(prepared.experiment, allow_leak=False)
         assert asked["validation"] == 0.1
         assert asked["data"]["dataset"] == str(image_folder) and asked["data"]["classes"] == ["rare", "common"]
         assert "allow_leak" not in asked["data"]
@@ -426,6 +426,20 @@ class TestCommand:
         stdout = imbalance("advise", folder, "--data-dir", tmp_path).stdout
         assert "Images that occur twice: 1 in two classes, 1 in training and test." in " ".join(stdout.split())
         assert "allow_leak" not in stdout
+
+    @pytest.mark.parametrize("flags", [["--skip-bad", "--allow-leak"], ["--skip-bad"]])
+    def test_a_study_on_bad_and_doubled_images_runs_as_asked(self, tmp_path, monkeypatch, flags):
+        monkeypatch.chdir(tmp_path)
+        folder = make_folder(tmp_path / "photos", {"a": 30, "b": 12}, {"a": 5, "b": 5})
+        (folder / "train/a/bad.png").write_bytes(b"no image")
+        (folder / "test/b/copy.png").write_bytes((folder / "train/a/0000.png").read_bytes())
+        imbalance("advise", folder, "--data-dir", "cache", *flags, "-o", "advice.yaml", "-q")
+        small = ["--epochs", 1, "--seeds", 1, "--set", "model.width=4"]
+        accepts = "--allow-leak" in flags
+        result = imbalance("compare", "advice.yaml", "-o", "study", *small, exit_code=0 if accepts else 3)
+        assert accepts or "accept it with --allow-leak" in result.stderr
+        if not accepts:
+            imbalance("compare", "advice.yaml", "-o", "other", *small, "--allow-leak")
 
     @pytest.mark.parametrize("empty", ["train", "test"])
     def test_a_class_without_images_is_accepted_on_demand_and_in_the_study(self, tmp_path, empty):

@@ -291,6 +291,14 @@ class TestErasing:
         erased = AUGMENTATIONS.bind({"name": "erasing", "probability": 1.0, "largest": 1.0})(images, draws)
         assert torch.equal(erased, expected)
 
+    @pytest.mark.parametrize(("draw", "ratio"), [(0.0, 0.3), (MOST, 1 / 0.3)])
+    def test_is_at_most_so_much_wider_or_taller(self, draw, ratio):
+        images = torch.full((1, 1, 400, 400), 255, dtype=torch.uint8)
+        images[..., ::2] = 0
+        draws = torch.tensor([[0.0, 0.5, draw, 0.0, 0.0] + [0.0] * (DRAWS - 5)])
+        hidden = (AUGMENTATIONS.bind({"name": "erasing", "probability": 1.0})(images, draws) != images)[0, 0]
+        assert int(hidden.any(1).sum()) / int(hidden.any(0).sum()) == pytest.approx(ratio, rel=0.02)
+
     def test_probability_0_changes_nothing(self):
         assert torch.equal(
             AUGMENTATIONS.bind({"name": "erasing", "probability": 0.0})(noise(50), draws_for(50)), noise(50)

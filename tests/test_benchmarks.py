@@ -5,13 +5,40 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from imbalance_cli.methods.augment import AUGMENTATIONS
 from imbalance_cli.methods.losses import LOSSES
 from imbalance_cli.methods.samplers import SAMPLERS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def seen(picture: Path) -> np.ndarray:
+    """What an eye sees of a picture: its greys in squares of six pixels, 0 to 1."""
+    with Image.open(picture) as image:
+        small = image.convert("L").resize((image.width // 6, image.height // 6), Image.Resampling.BOX)
+    return np.asarray(small, float) / 255
+
+
+def drawn(comparison: Path, folder: Path) -> np.ndarray:
+    made = folder / "made.png"
+    subprocess.run([sys.executable, BENCHMARKS / "picture.py", comparison, made], check=True)
+    return seen(made)
+
+
+def test_the_picture_in_the_readme_is_what_is_drawn_of_its_comparison(tmp_path: Path) -> None:
+    """To draw it again: python benchmarks/picture.py benchmarks/results/losses.json benchmarks/results/losses.png."""
+    results, shown = BENCHMARKS / "results", seen(BENCHMARKS / "results" / "losses.png")
+    now = drawn(results / "losses.json", tmp_path)
+    assert shown.shape == now.shape and np.abs(shown - now).max() < 0.15  # another matplotlib smooths otherwise
+
+    comparison = json.loads((results / "losses.json").read_text())
+    comparison["conditions"][0]["rows"][-1]["points"]["argmax"] += 0.01
+    (tmp_path / "changed.json").write_text(json.dumps(comparison))
+    assert np.abs(shown - drawn(tmp_path / "changed.json", tmp_path)).max() > 0.25, "that would be noticed"
 
 
 @pytest.mark.slow

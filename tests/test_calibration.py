@@ -33,7 +33,7 @@ class TestBestTemperature:
             logits = (said - reference) / temperature + np.log(shares)
             return -log_softmax(logits, axis=1)[np.arange(300), labels].mean()
 
-        found = best_temperature(said, labels, reference)
+        found, _ = best_temperature(said, labels, reference)
         search = minimize_scalar(log_loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
         assert found == pytest.approx(search.x, rel=1e-5)
         assert log_loss(found) <= search.fun + 1e-14
@@ -42,26 +42,31 @@ class TestBestTemperature:
         """One in three images at log-odds 1 for the wrong class: sure to 2/3, so the temperature is 1 / log 2."""
         logits = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
         labels = np.array([0, 0, 1, 1, 1, 0])
-        assert best_temperature(logits, labels, np.zeros(2)) == pytest.approx(1 / np.log(2))
+        assert best_temperature(logits, labels, np.zeros(2))[0] == pytest.approx(1 / np.log(2))
 
     @pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
     def test_recovers_how_much_too_sure_a_model_is(self, scale):
         said, labels = drawn(PRIOR)
-        assert best_temperature(scale * said, labels, NONE) == pytest.approx(scale, rel=0.08)
+        assert best_temperature(scale * said, labels, NONE)[0] == pytest.approx(scale, rel=0.08)
 
     def test_is_the_same_whether_the_logits_hold_the_prior_or_not(self):
         """As after cross-entropy, and as after logit adjustment."""
         said, labels = drawn(PRIOR)
-        with_prior = best_temperature(3 * said + PRIOR, labels, PRIOR)
-        assert with_prior == pytest.approx(best_temperature(3 * said, labels, NONE))
+        with_prior, _ = best_temperature(3 * said + PRIOR, labels, PRIOR)
+        assert with_prior == pytest.approx(best_temperature(3 * said, labels, NONE)[0])
 
-    @pytest.mark.parametrize("scale", [1.0, 1e6, -1.0, -1e6, 0.0])
-    def test_there_is_none_for_logits_that_are_right_about_all_images_or_say_nothing(self, scale):
+    @pytest.mark.parametrize(
+        ("scale", "why"),
+        [(1.0, "is right"), (1e6, "is right"), (-1.0, "says nothing"), (-1e6, "says nothing"), (0.0, "says nothing")],
+    )
+    def test_there_is_none_for_logits_that_are_right_about_all_images_or_say_nothing(self, scale, why):
         labels = np.array([0, 1, 2] * 4)
-        assert best_temperature(scale * np.eye(3)[labels], labels, NONE) is None
+        temperature, reason = best_temperature(scale * np.eye(3)[labels], labels, NONE)
+        assert temperature is None and why in reason
 
     def test_needs_images_of_every_class(self):
-        assert best_temperature(np.eye(3)[:2], np.array([0, 1]), NONE) is None
+        temperature, reason = best_temperature(np.eye(3)[:2], np.array([0, 1]), NONE)
+        assert temperature is None and "a validation image of every class" in reason
 
 
 class TestCalibrated:
@@ -69,7 +74,7 @@ class TestCalibrated:
         said, labels = drawn(PRIOR)
         new, new_labels = drawn(PRIOR, seed=1)
         reference = np.array([1.0, 0.0, -1.0])
-        temperature = best_temperature(4 * said + reference, labels, reference)
+        temperature, _ = best_temperature(4 * said + reference, labels, reference)
         errors = []
         for logits in (4 * new + reference, calibrated(4 * new + reference, reference, temperature, np.exp(PRIOR))):
             chances = softmax(logits, axis=1)
@@ -80,7 +85,7 @@ class TestCalibrated:
     def test_carries_over_to_other_class_shares(self):
         said, labels = drawn(PRIOR)
         balanced, balanced_labels = drawn(NONE, seed=1)
-        temperature = best_temperature(4 * said + PRIOR, labels, PRIOR)
+        temperature, _ = best_temperature(4 * said + PRIOR, labels, PRIOR)
         chances = softmax(calibrated(4 * balanced + PRIOR, PRIOR, temperature, np.full(3, 1 / 3)), axis=1)
         assert calibration_error(chances.max(1), chances.argmax(1) == balanced_labels) < 0.03
 

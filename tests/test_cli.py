@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import complaint, imbalance, shell
-from small_data import new_run, settings_for
+from small_data import complete, make_image_folder, new_run, settings_for
 
 from imbalance_cli.cli.parsing import _one_value_each
 from imbalance_cli.config import Setting, resolve
@@ -95,12 +96,32 @@ def test_negative_numbers_reach_validation() -> None:
         (["train", "--loss", "focall"], "--loss: unknown loss 'focall'; did you mean 'focal'?"),
         (["train", "--gamma", "2"], "--gamma has no use with cross_entropy; it is an option of focal"),
         (["train", "--ratio", "nan"], "--ratio: must be in (0, 1]; got nan"),
-        (["train", "--ratio", "1/100x"], "--ratio must be a number; got '1/100x'"),
+        (
+            ["train", "--ratio", "1:100"],
+            "--ratio must be a number, as in 0.01; got '1:100' (see imbalance train --help)",
+        ),
+        (["make-subset", "--test-ratio", "1%"], "--test-ratio must be a number, as in 0.01; got '1%'"),
         (["train", "--epochs", "0"], "--epochs must be at least 1; got 0"),
         (["train", "--set", "lerning_rate=1"], "unknown setting 'lerning_rate'; did you mean 'learning_rate'?"),
         (["train", "nope.yaml"], "there is no file nope.yaml"),
         (["train", "--device", "cuda:7"], "device cuda:7: this machine has no CUDA device"),
-        (["train", "--subset", "x.yaml", "--ratio", "0.1"], "x.yaml"),
+        (["train", "--subset", "x.yaml"], "x.yaml"),
+        *(
+            (
+                [command, "--subset", "s.yaml", "--ratio", "0.1"],
+                "--ratio: the subset file decides that; leave out the one",
+            )
+            for command in ("train", "advise")
+        ),
+        (["train", "--subset", "s.yaml", "--set", "data.factor=10"], "data.factor: the subset file decides that"),
+        (["train", "--set", "threshold_by=cost", "costs=[1, 20]"], "'costs'; did you mean 'threshold_by.costs'?"),
+        (["train", "--set", "class_weights=costs", "costs=[1, 20]"], "'costs'; did you mean 'class_weights.costs'?"),
+        (["plot-loss", "--vary", "loss.epsilon"], "as in loss.gamma 1 2 (see imbalance plot-loss --help)"),
+        (
+            ["plot-loss", "--loss", "poly1", "--vary", "epsilon", "1"],
+            "--vary epsilon: give an option of the loss; did you mean 'loss.epsilon'?",
+        ),
+        (["plot-loss", "--vary", "nonsense", "1"], "--vary nonsense: give an option of the loss, as in loss.gamma"),
         (["make-subset", "shapes", "--classes", "circle", "star", "--counts", "circle=5"], "--counts"),
         (["make-subset", "shapes", "--counts", "circle"], "--counts circle: expected CLASS=N, as in automobile=50"),
         (["make-subset", "shapes", "--counts", "star=" + "9" * 5000], "expected CLASS=N, as in automobile=50"),
@@ -133,6 +154,19 @@ def test_data_errors_are_exit_code_3(tmp_path: Path) -> None:
     assert told.endswith(f"did you mean '{tmp_path / 'photos'}'?")
     (tmp_path / "empty").mkdir()
     assert "no class folders" in complaint("make-subset", "empty", exit_code=3)
+    told = complaint("train", "-d", "photos.csv", exit_code=3)
+    assert told == "no file called 'photos.csv'; give a name or an existing path"
+    (tmp_path / "photo.csv").touch()
+    assert complaint("train", "-d", "photos.csv", exit_code=3).endswith("'photos.csv'; did you mean 'photo.csv'?")
+
+
+def test_class_folders_are_no_place_for_cifar(image_folder: Path, tmp_path: Path) -> None:
+    for folder in (image_folder, image_folder / "train"):
+        told = complaint("train", "-d", "cifar10", "--data-dir", folder, exit_code=3)
+        assert told == f"{folder} holds class folders, not cifar10; to use its images: -d {folder}"
+    (tmp_path / "decoded").mkdir()
+    (tmp_path / "decoded" / "folder.images").write_bytes(b"\0" * 100)
+    assert complaint("train", "-d", "cifar10", "--data-dir", tmp_path, exit_code=3).startswith("no cifar10 in ")
 
 
 def test_checkpoint_errors_are_exit_code_4(tmp_path: Path, finished_run: Path) -> None:
@@ -182,6 +216,25 @@ def test_help_names_every_method_or_says_where_they_are_listed() -> None:
         assert {*KINDS[kind].registry.names()} <= first_words
     for name in KINDS["model"].registry.names():
         assert re.search(rf"\b{name}\b", text), f"train --help does not name {name}"
+
+
+def test_help_shows_the_defaults_of_the_settings() -> None:
+    from imbalance_cli.config import DEFAULT_NAMES, Experiment
+
+    text = " ".join(imbalance("train", "--help").stdout.split())
+    options = {"class_weights": "class-weights", "batch_size": "batch-size", "learning_rate": "lr"}
+    for name in ("loss", "class_weights", "sampler", "mixing", "model", "epochs", "batch_size", "seed", "device"):
+        default = DEFAULT_NAMES.get(name, Experiment.model_fields[name].default)
+        assert re.search(rf" --{options.get(name, name)} <\w+> [^\[]*\[default: {default}\]", text), name
+    assert re.search(rf" --lr <float> [^\[]*\[default: {Experiment().learning_rate}\]", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_brackets_what_may_be_left_out_once_and_knows_no_type_of_lists(command: str) -> None:
+    text = imbalance(command, "--help").stdout
+    assert "[[" not in text and "list[" not in text
+    if command == "train":
+        assert "Usage: imbalance train [OPTIONS] [CONFIG.yaml]\n" in text and "--classes <str>..." in text
 
 
 def test_version_and_no_arguments() -> None:
@@ -264,7 +317,7 @@ def test_nothing_is_suggested_that_was_just_done(finished_run: Path, tmp_path: P
 )
 def test_the_verdict_is_on_the_decision_that_was_asked_for(finished_run: Path, said: list[str], words: str) -> None:
     text = " ".join(imbalance("evaluate", finished_run, *said, "-q").stdout.split())
-    assert re.search(rf"; {words} (finds \d+%|decides the same)", text)
+    assert re.search(rf"; {words} (finds [\d.]+( %)?|answers \w+ every time|decides the same)", text)
     at = {"argmax": "at argmax", "0.3": "at threshold 0.3"}.get(said[-1] if said else "argmax", "prior-corrected")
     assert f"Confusion matrix {at}; rows are true classes" in text
 
@@ -356,10 +409,69 @@ def test_evaluate_on_other_splits_and_images(finished_run: Path, image_folder: P
     )
 
 
-def test_a_run_that_has_not_finished_is_not_evaluated(image_folder: Path, tmp_path: Path) -> None:
-    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "run")
+def test_a_run_that_has_not_finished_says_how_to_go_on(finished_run: Path, image_folder: Path, tmp_path: Path) -> None:
+    run = new_run(settings_for(image_folder, image_folder / "cache"), tmp_path / "a run")
     run.save()
-    assert "training has not finished" in complaint("evaluate", run.folder, exit_code=4)
+    command = f"go on with: imbalance train --resume {shlex.quote(str(run.folder))}"
+    for place in (run.folder, run.folder / "checkpoint.pt"):
+        told = complaint("evaluate", place, exit_code=4)
+        assert told == f"training has not finished, or the refit after it; {command}"
+    assert complaint("refit", run.folder, exit_code=4) == f"training has not finished; {command}"
+    told = complaint("compare", finished_run, run.folder, exit_code=4)
+    assert told == f"the run {run.folder} has not finished; {command}"
+
+
+def test_a_run_whose_images_were_moved_is_told_where_they_are(image_folder: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(image_folder, tmp_path / "photos"))
+    for name in ("finished", "stopped"):
+        run = new_run(settings_for(images, tmp_path / "cache", epochs=1), tmp_path / name)
+        complete(run) if name == "finished" else run.save()
+    moved = images.rename(tmp_path / "pictures")
+    other = make_image_folder(tmp_path / "phots", train=(9, 9))  # whose name is not what is meant
+    calls = (["evaluate", "finished"], ["refit", "finished", "-q"], ["train", "--resume", "stopped", "-q"])
+    for call in calls:
+        told = complaint(*call, exit_code=3)
+        assert told.startswith(
+            f"the images of the run are not at {images} any more; put them back, or say where they are"
+        )
+        if call[0] != "evaluate":  # which takes any images
+            told = complaint(*call, "-d", other, exit_code=3)
+            assert told == f"the run is of the images in {images}; those in {other} are others"
+        imbalance(*call, "-d", "pictures")
+    assert f"dataset: {moved}\n" in (tmp_path / "finished-crt" / "config.yaml").read_text()
+    for name in ("checkpoint.pt", "results.json", "predictions.csv"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "finished" / name).read_bytes()
+    assert complaint("train", "--resume", "stopped", "-d", "pictures", "--epochs", 9).startswith(
+        "--resume goes on with"
+    )
+
+
+def test_a_missing_image_comes_first_in_the_message(image_folder: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(image_folder, tmp_path / "photos"))
+    complete(new_run(settings_for(images, tmp_path / "cache", epochs=1), tmp_path / "run"))
+    imbalance("make-subset", images, "--data-dir", "cache", "-q")
+    (images / "train" / "rare" / "005.png").unlink()
+    told = complaint("evaluate", "run", "--data-dir", "cache", exit_code=3)
+    assert told == f"image 'rare/005.png' of the run is not in {images} any more; put it back, or train a new run"
+    told = complaint("train", "--subset", "subset.yaml", "--data-dir", "cache", "-q", exit_code=3)
+    assert told.startswith(
+        f"image 'rare/005.png' of {tmp_path / 'subset.yaml'} is not in {images} any more; put it back, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "epochs"), [([], 300), (["--batch-size", 16], 112), (["--epochs", 30], None), (["--batch-size", 2], None)]
+)
+def test_a_training_of_few_steps_is_warned_of(
+    image_folder: Path, tmp_path: Path, said: list[object], epochs: int | None
+) -> None:
+    args = ["train", "-d", image_folder, "--data-dir", tmp_path, "--dry-run", "--json", "-q", *said]
+    warnings = [line for line in json.loads(imbalance(*args).stdout)["warnings"] if "steps" in line]
+    assert [line.rpartition(" ")[2] for line in warnings] == ([] if epochs is None else [str(epochs)])
+    if not said:
+        assert warnings[0].startswith("30 epochs of these 115 training images are only 30 steps; the runs that were")
+        advised = json.loads(imbalance("advise", image_folder, "--data-dir", tmp_path, "--json", "-q").stdout)
+        assert advised["study"]["base"]["epochs"] == epochs
 
 
 def test_resume_refuses_a_configuration_that_was_edited(image_folder: Path, tmp_path: Path) -> None:
@@ -418,7 +530,7 @@ def test_plot_loss_draws_one_curve_each(tmp_path: Path) -> None:
     )
     assert (tmp_path / "l.svg").read_text().startswith("<?xml")
     header = (tmp_path / "loss.csv").read_text().splitlines()[0]
-    assert header.startswith("p,CE (gamma = 0) loss") and header.endswith("hinge gradient")
+    assert header.startswith('p,"focal, gamma = 0 (cross_entropy) loss"') and header.endswith("hinge gradient")
     assert "well classified" in result.stdout
 
 
@@ -460,6 +572,13 @@ def test_download_then_train_on_what_came(tmp_path: Path, monkeypatch: pytest.Mo
     value = json.loads(imbalance("train", "--epochs", 1, "--set", "model.width=4", "--json", "-q").stdout)
     assert value["dataset"] == "cifar10" and value["classes"] == ["airplane", "automobile"]
     assert [row["train_count"] for row in value["per_class"]] == [16, 16]
+
+
+def test_make_subset_says_what_it_wrote() -> None:
+    told = imbalance("make-subset", "shapes", "--ratio", 0.01, "-o", "a set.yaml", "--preview", "x.png").stderr
+    assert told.endswith(
+        "written to a set.yaml, samples of it to x.png; train on it with: imbalance train --subset 'a set.yaml'\n"
+    )
 
 
 def test_the_figure_is_not_written_when_the_other_file_cannot_be(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Combinations that defeat their purpose: told with their size where it is measured, and only then."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -143,14 +143,29 @@ def test_a_method_of_ones_own_is_measured_and_its_faults_are_left_to_who_trains(
     assert told(("loss", f"{tmp_path}/mine.py:averaging"), INVERSE) == []
 
 
-def test_the_catalogue_names_every_pair_that_corrects_twice_by_default():
+# What makes a method correct by more than by default, or by so little that another can be too much.
+OTHERWISE = {
+    "at_least": {"per_batch": 30},
+    "under_sampling": {"ratio": 0.3},
+    "over_sampling": {"ratio": 0.3},
+    "equalization": {"tail": 1.0, "ignored": 0.99},
+    "seesaw": {"mitigation": 5.0},
+    "label_aware_smoothing": {"head": 0.9},
+    "cmo": {"probability": 1.0, "partner_power": -2.0},
+}
+
+
+def correct_twice(*settings):
+    return any("correct twice" in line for line in told(*settings))
+
+
+def test_the_catalogue_names_the_pairs_that_correct_twice_by_default_or_with_some_options():
     named = {
         frozenset([(first, one), (second, other)])
         for rule in RULES
-        if not rule.cure
+        if rule.measured
         for (first, ones), (second, others) in combinations(rule.settings.items(), 2)
-        for one in ones
-        for other in others
+        for one, other in product(ones, others)
     }
     methods = [
         (part, name)
@@ -161,10 +176,15 @@ def test_the_catalogue_names_every_pair_that_corrects_twice_by_default():
     pairs = {frozenset(two) for two in combinations(methods, 2) if two[0][0] != two[1][0]}
     # Where the loss is not concerned all is checked, and of the losses what they do with the strongest others.
     strongest = {INVERSE, BALANCED, ("sampler", "power"), ("mixing", "cmo")}
-    checked = [two for two in pairs if not any(part == "loss" for part, _ in two) or two & strongest]
-    for two in checked:
-        if any("correct twice" in line for line in told(*two)):
-            assert two in named, two
+    checked = {two for two in pairs if not any(part == "loss" for part, _ in two) or two & strongest}
+    by_default = {two for two in checked | named if correct_twice(*two)}
+    assert by_default - named == set()
+
+    scheduled = [("sampler_schedule", {"name": "step", "factor": 0.8})]
+    for two in named - by_default:
+        choices = [[(part, {"name": name, **OTHERWISE.get(name, {})}), (part, name)] for part, name in two]
+        tried = product(([], scheduled), product(*choices))
+        assert any(correct_twice(*chosen, *schedule) for schedule, chosen in tried), two
 
 
 # What is no matter of counts

@@ -221,7 +221,14 @@ class TestVerdict:
 
     def test_two_seeds_could_have_found_next_to_nothing(self):
         verdict = self.verdict({"cross-entropy": [0.5, 0.7], "focal 2": [0.6, 0.9], "b": [0.5, 0.6]})
-        assert verdict.endswith("from cross-entropy and b: hardly any difference could have been found.")
+        assert verdict.endswith("from cross-entropy and b: hardly any possible difference could have been found.")
+
+    def test_what_could_have_been_found_is_no_more_than_the_scale_leaves(self):
+        """Near 80 % nothing is 50 points better, nor worse than guessing."""
+        verdict = self.verdict({"cross-entropy": [0.75, 0.85], "focal 2": [0.80, 0.815]})
+        assert verdict.endswith("from cross-entropy: hardly any possible difference could have been found.")
+        verdict = self.verdict({"cross-entropy": [0.79, 0.81], "focal 2": [0.80, 0.83]})
+        assert re.search(r"a difference of about \d\.\d points could have been found\.$", verdict)
 
     def test_one_seed_proves_nothing(self):
         assert self.verdict({name: values[:1] for name, values in CLASSROOM.items()}) == (
@@ -440,7 +447,7 @@ class TestTerminal:
             "the mean over seeds 0 1 2 3 4 ± the standard deviation",
             "on the same test images",
             "paired t-test by seed, Holm-corrected",
-            "this does not mean equal",
+            "which does not mean that the two are equal",
             "in 80 % of studies with as many seeds",
             "chosen on the test images",
             only(COMPARED)["verdict"],

@@ -30,9 +30,9 @@ def test_a_name_cannot_break_the_line_or_steer_the_terminal(name: str, shown: st
 
 
 def test_of_a_very_long_line_start_and_end_are_kept() -> None:
-    message = one_line(f"x.yaml, line 3: {'9' * 100_000} is out of range")
+    message = one_line(f"x.yaml:3: {'9' * 100_000} is out of range")
     assert len(message) <= LONGEST_LINE
-    assert message.startswith("x.yaml, line 3: 999") and message.endswith("999 is out of range")
+    assert message.startswith("x.yaml:3: 999") and message.endswith("999 is out of range")
 
 
 @pytest.mark.parametrize(

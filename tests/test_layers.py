@@ -22,7 +22,7 @@ drawing models own_methods prevalence runs setting_problems data.download data.i
     methods.calibration methods.criteria methods.losses.form methods.losses.priors methods.losses.slopes \
     methods.mixing methods.optimizers methods.refits.form methods.resampling.form \
     methods.samplers methods.schedules methods.weights pages.run_scores studies.significance
-predictions data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
+predictions run_verdict data.order methods.augment.colour methods.augment.geometry methods.augment.occlusion \
     methods.augment.policies methods.losses.blocks methods.losses.odds methods.posthoc methods.resampling.adding \
     methods.resampling.cleaning methods.resampling.cutting methods.resampling.needs pages.page pages.study_plots \
     studies.verdicts
@@ -32,7 +32,7 @@ methods.losses.focusing methods.losses.influence methods.losses.margins methods.
     methods.losses.rivals methods.losses.smoothing methods.refits.trained
 methods.augment.__init__ methods.losses.__init__ methods.refits.__init__ methods.resampling.__init__
 conflicts
-config loss_curves plots data.batches data.cifar data.folder data.subset
+config loss_curves plots threshold_plots data.batches data.cifar data.folder data.subset
 stages training_aids
 method_effects own_trials
 checkpoints combinations inference data.sources studies.tuning

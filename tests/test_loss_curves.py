@@ -83,9 +83,9 @@ def test_the_true_class_is_the_second_whose_logit_alone_moves() -> None:
 @pytest.mark.parametrize(
     ("loss", "options", "label"),
     [
-        ("cross_entropy", {}, "CE"),
-        ("focal", {"gamma": 0.0}, "CE (gamma = 0)"),
-        ("focal", {"gamma": 0, "alpha": None}, "CE (gamma = 0)"),
+        ("cross_entropy", {}, "cross_entropy"),
+        ("focal", {"gamma": 0.0}, "focal, gamma = 0 (cross_entropy)"),
+        ("focal", {"gamma": 0, "alpha": None}, "focal, gamma = 0 (cross_entropy)"),
         ("focal", {"gamma": 0.0, "alpha": 0.25}, "focal, gamma = 0, alpha = 0.25"),
         ("focal", {"gamma": 2.0}, "focal, gamma = 2"),
         ("huber", {}, "huber"),
@@ -167,8 +167,9 @@ def test_the_csv_holds_every_value_exactly(tmp_path: Path) -> None:
     with open(tmp_path / "values.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert header == [
-        "p", "CE (gamma = 0) loss", "CE (gamma = 0) gradient", "focal, gamma = 2 loss", "focal, gamma = 2 gradient"
-    ]  # fmt: skip
+        *("p", "focal, gamma = 0 (cross_entropy) loss", "focal, gamma = 0 (cross_entropy) gradient"),
+        *("focal, gamma = 2 loss", "focal, gamma = 2 gradient"),
+    ]
     values = np.array(rows, float)
     expected = [PROBABILITIES] + [column for curve in curves for column in (curve.loss, curve.gradient)]
     assert np.array_equal(values, np.column_stack(expected))
@@ -189,7 +190,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_its_own(tmp_path: Path) -
 
 def test_a_terminal_with_no_room_for_a_panel_gets_the_names() -> None:
     curves = [focal_curve(gamma) for gamma in (0, 2)]
-    assert draw_in_terminal(curves, width=10).plain == "CE (gamma = 0)\nfocal, gamma = 2"
+    assert draw_in_terminal(curves, width=10).plain == "focal, gamma = 0 (cross_entropy)\nfocal, gamma = 2"
 
 
 # The command
@@ -390,7 +391,7 @@ def curves(*args: object) -> list[str]:
         ),
         (
             ["--loss", "cross_entropy", "ldam", "--counts", 9, 900],
-            ["CE", "ldam, common class (900 images)", "ldam, rare class (9 images)"],
+            ["cross_entropy", "ldam, common class (900 images)", "ldam, rare class (9 images)"],
         ),
         (["--loss", "ldam", "--counts", 9, 9], ["ldam, one class (9 images)", "ldam, the other (9 images)"]),
     ],

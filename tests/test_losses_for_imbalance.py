@@ -9,6 +9,7 @@ from test_losses import COUNTS, random_batch, with_gradient
 from torch import Tensor
 
 from imbalance_cli.methods.losses import LOSSES
+from imbalance_cli.methods.samplers import class_draws
 
 LABELS = torch.tensor([0, 1, 2, 2, 0, 1, 0, 0])
 CROSS_ENTROPY = LOSSES.get("cross_entropy").function
@@ -83,6 +84,23 @@ def test_a_loss_at_its_limit_is_the_other_bit_for_bit(name, options, other, othe
 def test_equal_counts_leave_the_plain_loss(name, options, other):
     plain = loss_of(other, some_logits(), EQUAL)
     torch.testing.assert_close(loss_of(name, some_logits(), EQUAL, **options), plain, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_draws_that_are_equal_but_for_rounding_leave_no_class_rare(dtype):
+    for classes in range(2, 40):
+        logits, labels = random_batch(16, classes)
+        plain = CROSS_ENTROPY(logits, labels, torch.ones(classes))
+        for images in (100, 999, 4550, 10_000, 50_001):
+            draws = class_draws({"name": "class_balanced"}, torch.tensor([images] + [1] * (classes - 1)), 10)
+            values = LOSSES.get("equalization").function(logits, labels, draws.to(dtype), tail=1.0)
+            assert torch.equal(values, plain), (classes, images)
+
+
+def test_a_class_that_is_rarer_by_a_single_image_is_rare():
+    counts = torch.tensor([10_001.0, 10_001, 10_000])
+    values = loss_of("equalization", torch.zeros(8, 3), counts, tail=1.0, ignored=1.0)
+    assert values.tolist() == pytest.approx([math.log(2 if label < 2 else 3) for label in LABELS])
 
 
 class TestClassBalancedFocal:

@@ -155,6 +155,66 @@ class TestOneMethod:
             """
         )
 
+    def test_a_loss_is_explained_whole_with_what_it_does_to_given_counts(self):
+        text = imbalance("methods", "loss", "class_balanced_focal", "--counts", 5000, 50).stdout
+        assert text == dedent(
+            """\
+            loss class_balanced_focal
+
+            Sigmoid focal loss of each class against the rest, weighted by effective numbers
+            (Cui et al., 2019).
+
+            Formula
+              loss = w_y (f(z_y) + sum_{j != y} f(-z_j))
+              f(z) = -(1 - sigmoid(z))^gamma log sigmoid(z)
+              w_j = e_j (sum_k n_k) / (sum_k n_k e_k)
+              e_j = (1 - beta) / (1 - beta^n_j)
+
+              y: the true class; j: any class; z_j: the logit of class j; n_j: how many
+              images of class j an epoch draws; w_j: the weight of class j
+              Another index means the same of another class.
+
+            When to use it
+              Made for long tails of many classes. Of two very uneven classes argmax finds
+              the rare one about as well as with class_weights inverse, so less well than
+              with logit_adjustment, and images are ranked worse than by cross-entropy.
+
+            The weights are scaled as class_weights are: the average example of the stream
+            weighs 1, where the paper's weights sum to the number of classes. class_weights
+            multiply them, so leave those at none. beta 0 weighs all alike, and gamma 0 then
+            leaves the sum of the classes' binary cross-entropies.
+
+            Options
+              beta   number at least 0 and below 1  default 0.9999
+              gamma  number 0 to 100                default 1
+
+            Say it to imbalance train
+              --loss class_balanced_focal --set loss.beta=0.9999
+              --set loss=class_balanced_focal --set loss.beta=0.9999
+            or in its configuration file
+              loss: {name: class_balanced_focal, beta: 0.9999}
+
+            Papers
+              Cui et al., 2019: Class-Balanced Loss Based on Effective Number of Samples,
+                https://arxiv.org/abs/1901.05555
+
+            Also known as cb_focal, class_balanced_loss.
+
+            What it does not go together with
+              Not with class_weights inverse, sqrt, power or effective_number: the loss
+                weighs the classes itself: that corrects twice.
+
+            class  images  share of the gradient  uninformative logit
+            0       5,000                55.90 %                0.134
+            1          50                44.10 %               -0.134
+
+            share of the gradient: how much of the pull on the logits comes from each class
+            when all logits are 0, summed over its images. uninformative logit: what
+            training would answer to an image that says nothing about its class; where these
+            differ, argmax favours the higher ones, and the prior correction subtracts them.
+            """
+        )
+
     def test_a_formula_is_shown_line_by_line_with_what_its_letters_mean(self):
         text = imbalance("methods", "class_weights", "power").stdout
         formula = ["r_j = N_j^-exponent", "w_j = r_j (sum_k n_k) / (sum_k n_k r_k)"]
@@ -440,6 +500,25 @@ class TestTrainingAids:
     def test_options_of_several_methods_name_these(self):
         told = "loss.label_smoothing is an option of loss cross_entropy, "
         assert told in imbalance("methods", "aid", "label_smoothing").stdout
+
+    def test_a_method_with_another_default_has_its_own(self):
+        options = value_of("aid", "label_smoothing")["options"]
+        assert {name: option["default"] for name, option in options.items()} == {
+            "loss.label_smoothing": 0.0,
+            "loss.label_smoothing of asymmetric": 0.1,
+        }
+        for aid in AIDS:
+            options = value_of("aid", aid.name)["options"]
+            for setting in aid.settings:
+                kind, _, option = setting.partition(".")
+                for name in aid.methods(setting):
+                    own = options.get(f"{setting} of {name}", options[setting])
+                    assert own["default"] == EVERY_REGISTRY[kind].get(name).options[option].default
+
+    def test_label_smoothing_tells_how_asymmetric_differs(self):
+        assert "In asymmetric the share of another class counts less than that, p_j^gamma_negative times" in " ".join(
+            imbalance("methods", "aid", "label_smoothing").stdout.split()
+        )
 
     def test_a_second_setting_shows_its_aid(self):
         assert value_of("aid", "sam_classes")["name"] == "sam_radius"

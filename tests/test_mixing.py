@@ -316,6 +316,10 @@ class TestLabelShares:
         common, rare = label_shares(SHIFTING[0], torch.tensor([900.0, 100.0], dtype=torch.float64)).tolist()
         assert (common, rare) == pytest.approx((900 - 0.25 * 90, 100 + 0.25 * 90))
 
+    def test_a_class_that_is_exactly_kappa_times_another_is_shifted_from(self):
+        common, rare = label_shares(SHIFTING[0], torch.tensor([300.0, 100.0], dtype=torch.float64)).tolist()
+        assert (common, rare) == pytest.approx((300 - 0.25 * 75, 100 + 0.25 * 75))
+
     @shifting
     def test_of_equal_counts_are_the_counts(self, choice):
         even = torch.full((4,), 70.0, dtype=torch.float64)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -245,7 +247,7 @@ class TestWarnings:
         }
         other = write_run(tmp_path / "other", np.ones(400, bool), operating_points=rules)
         assert compare_runs([pair[0], other])["warnings"] == [
-            "the thresholds were chosen differently: by balanced_accuracy (first), f_beta 2 (other)"
+            "the thresholds were chosen differently: by balanced_accuracy (first), f2 (other)"
         ]
         assert compare_runs([pair[0], other], point="argmax")["warnings"] == []
 
@@ -283,8 +285,39 @@ def test_a_terminal_of_any_width_shows_every_number_whole(pair, width):
     assert width == 40 or max(map(len, text.splitlines())) <= width
 
 
-def test_real_runs(finished_run):
-    compared = compare_runs([finished_run, finished_run], point="argmax")
+@pytest.mark.parametrize("width", [80, 120])
+def test_runs_of_long_names_are_numbered_so_that_tables_stay_tables(tmp_path, width):
+    names = ["cifar10-logit_adjustment-inverse-0.01-seed0", "cifar10-class_balanced_focal-mixup-0.01-seed0"]
+    first = write_run(tmp_path / names[0], right_on(slice(270), slice(40)))
+    text = shown(compare_runs([first, write_run(tmp_path / names[1], right_on(slice(250), slice(25, 100)))]), width)
+    tables = text[: text.index("The balanced accuracy of")].splitlines()
+    assert max(map(len, tables)) <= width
+    assert [line for line in tables if line.endswith(tuple(names))] == [f"1  {names[0]}", f"2  {names[1]}"]
+    rows = [line.split() for line in tables if line[:1] in ("1", "2") and not line.endswith(tuple(names))]
+    assert all(row[1:] for row in rows) and "baseline" in text
+
+
+def test_the_first_of_two_runs_is_called_the_baseline_and_no_line_is_empty(pair):
+    for width in (30, 80):
+        text = shown(compare_runs(pair), width)
+        assert "baseline" in text and not any(line.isspace() and width == 30 for line in text.splitlines())
+
+
+def test_a_sentence_does_not_say_below_and_minus_at_once(tmp_path, pair):
+    worse = write_run(tmp_path / "worse", right_on(slice(200), slice(20)))
+    told = compare_runs([pair[0], worse])["verdict"]
+    low, high = re.search(r"is 21\.7 points below that of first \(95 % interval (\S+) to (\S+), p", told).groups()
+    assert 0 < float(low) < 21.7 < float(high)
+
+
+def test_a_run_is_not_compared_with_itself(pair):
+    for again in (pair[0], pair[0] / ".." / pair[0].name):
+        with pytest.raises(SettingError, match="is given twice; a run is compared with others, not with itself"):
+            compare_runs([*pair, again])
+
+
+def test_real_runs(finished_run, tmp_path):
+    compared = compare_runs([finished_run, shutil.copytree(finished_run, tmp_path / "copy")], point="argmax")
     results = json.loads((finished_run / runs.RESULTS).read_text())
     for row in compared["rows"]:
         assert row["accuracy"] == results["operating_points"]["argmax"]["accuracy"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from imbalance_cli import drawing, plots
+from imbalance_cli import drawing, plots, threshold_plots
 from imbalance_cli.errors import SettingError, WriteError
 from imbalance_cli.pages import study_plots
 from imbalance_cli.studies.scores import POINTS
@@ -68,9 +68,9 @@ def every_figure(class_names: list[str], images_per_class: list[int]) -> dict[st
     points = {"argmax": 0.5, "prior": 0.02}
     return {
         "confusion_matrix": plots.confusion_matrix(matrix, class_names, VALIDATED),
-        "roc_curve": plots.roc_curve(labels, logits, class_names, train_counts),
-        "precision_recall": plots.precision_recall(labels, logits, class_names, train_counts),
-        "threshold_sweep": plots.threshold_sweep(labels == 1, probabilities[:, 1], points, class_names[1]),
+        "roc_curve": threshold_plots.roc_curve(labels, logits, class_names, train_counts),
+        "precision_recall": threshold_plots.precision_recall(labels, logits, class_names, train_counts),
+        "threshold_sweep": threshold_plots.threshold_sweep(labels == 1, probabilities[:, 1], points, class_names[1]),
         "reliability": plots.reliability(probabilities.max(1), predictions == labels),
         "recall_bars": plots.recall_bars(recalls, train_counts, class_names, VALIDATED),
         "learning_curves": plots.learning_curves(log, class_names),
@@ -100,13 +100,13 @@ def test_nothing_is_cut_off_and_nothing_warns(class_names: list[str], images_per
 
 def test_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
     figure = plots.confusion_matrix(np.array([[990, 10], [88, 12]]), ["airplane", "automobile"])
-    assert says(figure, "88\n88.0%") and says(figure, "10\n1.0%")
+    assert says(figure, "88\n88.0 %") and says(figure, "10\n1.0 %")
     assert says(figure, "1,002 of 1,100 images right")
 
 
 def test_confusion_matrix_of_many_classes_is_colour_alone() -> None:
     figure = plots.confusion_matrix(np.eye(100, dtype=int) * 7, [f"class {index}" for index in range(100)])
-    assert not says(figure, "7\n100%")
+    assert not says(figure, "7\n100 %")
     assert says(figure, "share of the true class")
 
 
@@ -115,19 +115,19 @@ def test_an_absent_class_is_named_as_such_instead_of_drawn_as_zero() -> None:
     assert says(plots.confusion_matrix(matrix, ["a", "b"]), "no\nimages")
     assert says(plots.recall_bars(np.array([1.0, np.nan]), [10, 5], ["a", "b"]), "no images")
     labels, logits = np.zeros(4, int), np.arange(8.0).reshape(4, 2)
-    assert says(plots.roc_curve(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
-    assert says(plots.precision_recall(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
-    assert says(plots.threshold_sweep(labels == 1, logits[:, 1] / 10, {}, "b"), "needs images")
+    assert says(threshold_plots.roc_curve(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
+    assert says(threshold_plots.precision_recall(labels, logits, ["a", "b"], [9, 1]), "b: no curve")
+    assert says(threshold_plots.threshold_sweep(labels == 1, logits[:, 1] / 10, {}, "b"), "needs images")
 
 
 def test_two_classes_have_the_curve_of_the_rarer_one() -> None:
     labels = np.array([0, 0, 1, 1])
     logits = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.5], [0.0, 3.0]])
-    roc = plots.roc_curve(labels, logits, ["common", "rare"], [100, 5])
+    roc = threshold_plots.roc_curve(labels, logits, ["common", "rare"], [100, 5])
     assert says(roc, "rare: AUROC 0.750") and not says(roc, "common:")
-    assert says(plots.roc_curve(labels, logits, ["rare", "common"], [5, 100]), "rare: AUROC 0.750")
+    assert says(threshold_plots.roc_curve(labels, logits, ["rare", "common"], [5, 100]), "rare: AUROC 0.750")
     assert says(
-        plots.precision_recall(labels, logits, ["common", "rare"], [100, 5]),
+        threshold_plots.precision_recall(labels, logits, ["common", "rare"], [100, 5]),
         "rare: average precision 0.833, guessing 0.500",
     )
 
@@ -143,10 +143,10 @@ def test_of_many_classes_the_ten_rarest_have_curves_that_differ_in_grey_too() ->
 def test_threshold_sweep_marks_where_each_operating_point_lies() -> None:
     is_class = np.array([True, True, False, False, False])
     scores = np.array([0.9, 0.3, 0.3, 0.2, 0.1])
-    figure = plots.threshold_sweep(is_class, scores, {"argmax": 0.5, "prior": 0.25, "0.95": 0.95}, "rare")
-    assert says(figure, "argmax at 0.5: recall 50.0%, precision 100.0%, specificity 100.0%")
-    assert says(figure, "prior-corrected at 0.25: recall 100.0%, precision 66.7%, specificity 66.7%")
-    assert says(figure, "threshold 0.95: recall 0.0%, precision -, specificity 100.0%")
+    figure = threshold_plots.threshold_sweep(is_class, scores, {"argmax": 0.5, "prior": 0.25, "0.95": 0.95}, "rare")
+    assert says(figure, "argmax at 0.5: recall 50.0 %, precision 100.0 %, specificity 100.0 %")
+    assert says(figure, "prior-corrected at 0.25: recall 100.0 %, precision 66.7 %, specificity 66.7 %")
+    assert says(figure, "threshold 0.95: recall 0.0 %, precision -, specificity 100.0 %")
 
 
 def test_operating_points_at_one_place_do_not_hide_each_other() -> None:
@@ -154,7 +154,7 @@ def test_operating_points_at_one_place_do_not_hide_each_other() -> None:
     is_class, scores = np.array([True, False]), np.array([0.9, 0.1])
     row = {"method": "focal", "points": points}
     for figure in (
-        plots.threshold_sweep(is_class, scores, points, "rare"),
+        threshold_plots.threshold_sweep(is_class, scores, points, "rare"),
         study_plots.operating_points([row], 2),
     ):
         drawn = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")]
@@ -162,6 +162,47 @@ def test_operating_points_at_one_place_do_not_hide_each_other() -> None:
         assert len(drawn) == 3 and sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 3, "in each other"
         assert all(line.get_markerfacecolor() == "white" and not line.get_clip_on() for line in drawn)
         assert says(figure, "prior-corrected") and says(figure, "from validation")
+
+
+def test_precision_is_drawn_from_where_something_is_found() -> None:
+    """Not from recall 0, where scikit-learn puts precision 1, nor where the first images are of other classes."""
+    labels = np.array([0, 1, 1, 0, 0])
+    logits = np.array([[0, 5.0], [0, 4.0], [0, 3.0], [0, 2.0], [0, 1.0]])
+    figure = threshold_plots.precision_recall(labels, logits, ["common", "rare"], [9, 1])
+    curve = next(points for label, points in lines(figure).items() if label.startswith("rare"))
+    assert curve[curve[:, 0] == 0][:, 1].tolist() == [0.5]
+    assert curve[:, 1].max() == pytest.approx(2 / 3)
+
+
+def test_what_guessing_reaches_is_drawn_over_the_curves() -> None:
+    labels, logits = np.array([0, 1, 0, 1]), np.zeros((4, 2))
+    for draw, label in ((threshold_plots.roc_curve, "_child0"), (threshold_plots.precision_recall, "guessing")):
+        drawn = {line.get_label(): line for line in draw(labels, logits, ["a", "b"], [9, 1]).axes[0].lines}
+        curve = next(line for name, line in drawn.items() if name.startswith("b:"))
+        assert drawn[label].get_zorder() > curve.get_zorder() and drawn[label].is_dashed()
+
+
+def test_evaluate_marks_the_operating_points_on_the_curves(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(drawing, "save_figure", lambda figure, path: drawn.update({path.stem: figure}))
+    imbalance("evaluate", finished_run, "--threshold", 0.3, "-o", tmp_path / "figures", "-q")
+    for name in ("roc", "precision_recall"):
+        assert {"argmax", "prior-corrected", "threshold 0.3"} <= lines(drawn[name]).keys()
+
+
+def test_the_threshold_axis_is_as_wide_as_the_scores() -> None:
+    random = np.random.default_rng(0)
+    scores, is_class = random.uniform(0.24, 0.37, 60), np.arange(60) < 20
+    figure = threshold_plots.threshold_sweep(is_class, scores, {}, "frog")
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert 0.22 < low < scores.min() and scores.max() < high < 0.4 and len(axes.get_xticks()) > 4
+    assert max(points[:, 0].max() for points in lines(figure).values()) == scores.max()
+    assert says(figure, "No operating point is marked: with more than two classes")
+    marked = threshold_plots.threshold_sweep(is_class, scores, {"argmax": 0.5}, "frog")
+    assert marked.axes[0].get_xlim()[1] > 0.5 and not says(marked, "No operating point")
 
 
 def test_evaluate_draws_the_decision_that_was_asked_for(
@@ -179,16 +220,16 @@ def test_figures_of_a_decision_name_it() -> None:
     matrix = np.array([[3, 1], [0, 4]])
     assert says(plots.confusion_matrix(matrix, ["a", "b"]), "7 of 8 images right\nat argmax")
     assert says(plots.confusion_matrix(matrix, ["a", "b"], "at threshold 0.3"), "right\nat threshold 0.3")
-    assert says(plots.recall_bars(np.array([0.5, 1]), [9, 1], ["a", "b"], VALIDATED), f"75.0%, {VALIDATED}")
+    assert says(plots.recall_bars(np.array([0.5, 1]), [9, 1], ["a", "b"], VALIDATED), f"75.0 %, {VALIDATED}")
     assert says(plots.reliability(np.array([0.9]), np.array([True])), "the class predicted at argmax")
 
 
 def test_threshold_sweep_draws_what_deciding_by_the_threshold_gives() -> None:
     is_class = np.array([True, True, False, True, False])
     scores = np.array([0.9, 0.6, 0.4, 0.2, 0.1])
-    drawn = lines(plots.threshold_sweep(is_class, scores, {}, "rare"))
+    drawn = lines(threshold_plots.threshold_sweep(is_class, scores, {}, "rare"))
     steps = {"recall": "post", "specificity": "post", "precision": "pre"}
-    figure = plots.threshold_sweep(is_class, scores, {}, "rare")
+    figure = threshold_plots.threshold_sweep(is_class, scores, {}, "rare")
     for line in figure.axes[0].lines:
         name = str(line.get_label())
         assert line.get_drawstyle() == f"steps-{steps[name]}"
@@ -203,7 +244,7 @@ def test_threshold_sweep_draws_what_deciding_by_the_threshold_gives() -> None:
 def test_reliability_prints_the_calibration_error() -> None:
     confidence = np.array([0.9, 0.9, 0.9, 0.9])
     figure = plots.reliability(confidence, np.array([True, True, False, False]))
-    assert says(figure, "ECE 0.400: confidence 90.0% on average, accuracy 50.0%")
+    assert says(figure, "ECE 0.400: confidence 90.0 % on average, accuracy 50.0 %")
     assert says(plots.reliability(np.array([]), np.array([], bool)), "no images")
 
 
@@ -211,7 +252,11 @@ def test_recall_bars_go_from_the_most_to_the_least_trained_class() -> None:
     figure = plots.recall_bars(np.array([0.2, 0.9, 0.5]), [50, 5000, 400], ["rare", "common", "middle"])
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["common", "middle", "rare"]
-    assert says(figure, "5,000") and says(figure, "20%")
+    assert says(figure, "5,000") and says(figure, "20.0 %")
+    recall, images = figure.axes
+    assert recall.spines.bottom.get_bounds() == (0, 1), "no recall is higher"
+    assert [label.get_text() for label in images.get_xticklabels()] == ["10,000", "100", "1"]
+    assert not images.patches, "a bar on a logarithmic axis has no origin"
 
 
 def test_learning_curves_leave_out_what_the_log_does_not_hold() -> None:

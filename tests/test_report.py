@@ -190,7 +190,7 @@ class TestEveryKindOfRun:
         page = page_of(many_classes)
         outline = Outline(page)
         assert "24 classes of photos" in outline.words and "4 classes between these" in outline.words
-        assert "Most frequent confusions" in outline.words
+        assert "Largest confusions by share of the class" in outline.words
         assert {"class": "on-script"} not in [each for _, each in outline.elements]  # no threshold to move
         assert 'type="range"' not in page
         assert len(page.encode()) < 5_000_000
@@ -199,10 +199,15 @@ class TestEveryKindOfRun:
 
     def test_of_three_classes_no_right_answer_is_a_confusion(self, tmp_path: Path) -> None:
         images = folder_of({"red": 60, "green": 40, "blue": 30}, tmp_path / "photos", test=10)
-        rows = re.findall(
-            r'<th scope="row">(\w+)</th><td class="text">(\w+)</td>', page_of(tiny_run(images, tmp_path / "run"))
-        )
-        assert rows and all(true != taken for true, taken in rows)
+        page = page_of(tiny_run(images, tmp_path / "run"))
+        row = r'<th scope="row">(\w+)</th><td class="text">(\w+)</td><td>[\d,]+</td><td>([\d.]+)'
+        rows = re.findall(row, page)
+        assert rows and all(true != taken for true, taken, _ in rows)
+        shares = [float(share) for _, _, share in rows]
+        assert shares == sorted(shares, reverse=True)
+        words = Outline(page).words.replace("\N{NO-BREAK SPACE}", " ")
+        assert "ranks poorly (mean AUROC of the classes" in words and "mean AUROC of the classes 0." in words
+        assert "guessing a class reaches a precision of its share of these test images" in words
 
     @pytest.mark.parametrize(
         ("changes", "of_probabilities", "of_argmax"),

@@ -112,7 +112,7 @@ def test_resuming_notices_changed_images(image_folder: Path, tmp_path: Path) -> 
     run = new_run(settings_for(images, tmp_path / "cache"), tmp_path / "run")
     (images / "train" / "common" / "000.png").write_bytes((images / "test" / "common" / "000.png").read_bytes())
     (images / "test" / "common" / "000.png").unlink()
-    with pytest.raises(DataError, match="subset.yaml is of"):
+    with pytest.raises(DataError, match=f"images in {images} were changed, added, removed or renamed since the run"):
         experiments.resume(run.folder, [], lambda _: None)
 
 

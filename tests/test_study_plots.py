@@ -8,6 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 from small_studies import comparison
 
 from imbalance_cli import drawing
@@ -199,6 +200,23 @@ class TestCost:
         assert len(found) == 12
         pairs = [(one, other) for place, one in enumerate(found) for other in found[:place]]
         assert not any(one.overlaps(other) for one, other in pairs)
+
+    def test_names_stay_off_the_intervals_and_their_lines_off_other_points(self) -> None:
+        rows = rows_of(methods=["logit_adjustment", "cross_entropy", "focal"])
+        for row, (seconds, mean) in zip(rows, [(10.2, 0.848), (11.9, 0.846), (9.7, 0.842)], strict=True):
+            row |= {"seconds": seconds, "mean": mean, "interval": [mean - 0.15, mean + 0.15]}
+        figure = study_curves.cost(rows, BALANCED)
+        axes = figure.axes[0]
+        names = figure.findobj(Annotation)
+        found = boxes(figure, names)
+        centres = axes.transData.transform([[row["seconds"], row["mean"]] for row in rows])
+        for row in rows:
+            ends = axes.transData.transform([[row["seconds"], end] for end in row["interval"]])
+            assert not any(box.overlaps(Bbox(ends).padded(1)) for box in found)
+        for name, box, own in zip(names, found, centres, strict=True):
+            way = own + np.linspace(0, 1, 100)[:, None] * (np.mean([box.p0, box.p1], axis=0) - own)
+            others = [centre for centre in centres if not np.array_equal(centre, own)]
+            assert all(np.linalg.norm(way - other, axis=1).min() > 5 for other in others), name.get_text()
 
 
 class TestSweep:

@@ -289,3 +289,12 @@ def test_a_browser_shows_it_without_complaint_at_any_width(
     assert page.value("document.documentElement.scrollWidth") <= width
     reaches = "Math.max(...[...document.querySelectorAll('svg text')].map(text => text.getBoundingClientRect().right))"
     assert page.value(reaches) <= width
+
+
+@pytest.mark.browser
+def test_a_method_is_named_without_a_break_inside_a_word(chromium: Browser, tmp_path: Path) -> None:
+    methods = ["focal", "cross_entropy", "logit_adjustment", "class_balanced_focal"]
+    (tmp_path / "study.html").write_text(html(methods=methods), encoding="utf-8")
+    page = chromium.open(tmp_path / "study.html")
+    heights = page.value("[...document.querySelectorAll('tbody th[scope=row]')].map((cell) => cell.offsetHeight)")
+    assert len(heights) > len(methods) and max(heights) < 1.5 * min(heights)

@@ -358,33 +358,30 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7, 12, 14])
+def resumed(stopped: Run, stop: int) -> Run:
+    """The run, stopped after so many steps and then completed."""
+    for number, _ in enumerate(stopped.train(), start=1):
+        if number == stop:
+            stopped.save()
+            break
+    return complete(experiments.resume(stopped.folder, [], lambda _: None))
+
+
 @pytest.mark.parametrize("end", ["stages", "early_stopping"])
-def test_everything_at_once_resumes_to_the_same_bytes(run_of, stop, end):
+def test_everything_at_once_resumes_to_the_same_bytes(run_of, end):
     stopping = {"stages": [], "early_stopping": 2, "ema": 0.0, "validation": 0.5}
     settings = EVERYTHING if end == "stages" else EVERYTHING | stopping
     whole = complete(run_of(**settings))
-    stopped = run_of(**settings)
-    for number, _ in enumerate(stopped.train(), start=1):
-        if number == stop:
-            stopped.save()
-            break
-    resumed = complete(experiments.resume(stopped.folder, [], lambda _: None))
-    assert content(resumed.folder) == content(whole.folder)
+    for stop in (1, 4, 7, 12, 14):
+        assert content(resumed(run_of(**settings), stop).folder) == content(whole.folder), stop
 
 
-@pytest.mark.parametrize("stop", [2, 5, 7, 10])
-def test_what_is_left_out_as_noise_is_the_same_in_a_resumed_run(run_of, stop):
+def test_what_is_left_out_as_noise_is_the_same_in_a_resumed_run(run_of):
     settings = {"noise_share": 0.9, "epochs": 4, "sampler": "class_balanced"}
     whole = complete(run_of(**settings))
     assert whole.trainer.noise["kept"].min() < 1
-    stopped = run_of(**settings)
-    for number, _ in enumerate(stopped.train(), start=1):
-        if number == stop:
-            stopped.save()
-            break
-    resumed = complete(experiments.resume(stopped.folder, [], lambda _: None))
-    assert content(resumed.folder) == content(whole.folder)
+    for stop in (2, 5, 7, 10):
+        assert content(resumed(run_of(**settings), stop).folder) == content(whole.folder), stop
 
 
 def test_a_run_stopped_before_there_was_a_record_of_noise_goes_on(run_of):

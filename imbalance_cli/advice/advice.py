@@ -18,8 +18,8 @@ from imbalance_cli.studies.reading import Flags, read_study
 from imbalance_cli.studies.study import STUDY
 
 REFUSED = (
-    "; training on a folder or CSV file refuses such data, and so does the study, but `imbalance train` accepts it "
-    "with --allow-leak"
+    "; training on a folder or CSV file refuses such data, unless it is told --allow-leak; said to `imbalance advise`, "
+    "it is written into the study"
 )
 
 
@@ -90,10 +90,14 @@ def runs_of(text: str) -> list[tuple[str, Experiment]]:
     return [(cell.method, cell.experiment) for cell in study.cells()]
 
 
-def asked_for(experiment: Experiment) -> dict[str, Any]:
-    """What is not as by default in the data of `experiment`, and in the validation. Copies are not to be accepted."""
+def asked_for(experiment: Experiment, *, allow_leak: bool) -> dict[str, Any]:
+    """What is not as by default in the data of `experiment`, and in the validation.
+
+    allow_leak: whether the runs are to accept copies, as looking for them does.
+    """
     said = experiment.model_dump(include={"data": True, "validation": True}, exclude_defaults=True)
-    return said | {"data": {name: value for name, value in said["data"].items() if name != "allow_leak"}}
+    said["data"] = {name: value for name, value in said["data"].items() if name != "allow_leak"}
+    return said | {"data": said["data"] | ({"allow_leak": True} if allow_leak else {})}
 
 
 def words(facts: Facts) -> dict[str, str]:
@@ -117,7 +121,7 @@ def words(facts: Facts) -> dict[str, str]:
         "one_share": f"{1 / facts.fewest:.0%}" if facts.fewest else "all",
         "image_size": str(facts.image_size),
         "times_slower": f"{(facts.image_size / 64) ** 2:.0f}",
-        "epochs": str(epochs_for(facts)),
+        "epochs": str(epochs_for(sum(facts.train))),
         "batch": str(BATCH),
         "steps": _number(-(-sum(facts.train) // BATCH), "batch", "batches"),
         "parameters": "94 thousand",

@@ -76,9 +76,9 @@ def _is_grey(facts: Facts) -> bool:
     return facts.grey >= 0.95
 
 
-def epochs_for(facts: Facts) -> int:
-    """As many as make STEPS steps, within limits."""
-    steps = -(-sum(facts.train) // BATCH)
+def epochs_for(images: int, batch_size: int = BATCH) -> int:
+    """As many as make STEPS steps with so many images, within limits."""
+    steps = -(-images // batch_size)
     return min(MOST_EPOCHS, max(EPOCHS, -(-STEPS // steps)))
 
 
@@ -262,12 +262,12 @@ RULES = (
     ),
     Rule(
         "more-epochs", "first", "epochs",
-        lambda facts: epochs_for(facts) > EPOCHS,
+        lambda facts: epochs_for(sum(facts.train)) > EPOCHS,
         "Train for {epochs} epochs.",
         "{images_are} {steps} of {batch} an epoch: the default of 30 epochs would end long before the 1,000 "
         "steps that the measured runs took.",
         f"here: {MEASURED}",
-        lambda facts: {"base": {"epochs": epochs_for(facts)}},
+        lambda facts: {"base": {"epochs": epochs_for(sum(facts.train))}},
     ),
     # --- later
     Rule(

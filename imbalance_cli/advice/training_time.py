@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from imbalance_cli.advice.rules import STEPS, epochs_for
 from imbalance_cli.config import Experiment
 from imbalance_cli.data.batches import normalisation_of
 from imbalance_cli.data.image_set import ImageSet, joined
@@ -17,6 +18,22 @@ from imbalance_cli.training import Trainer
 SECONDS = 0.4  # of steps that are timed
 SMALL_BATCH = 16  # which shows first what a whole one would take
 FORWARD_SHARE = 1 / 3  # of a step, whose way back takes twice as long as its way there
+
+
+def too_short(prepared: Prepared) -> str | None:
+    """What to say if the epochs, which nobody chose, are far fewer steps than the measured runs took; else None."""
+    experiment = prepared.experiment
+    if "epochs" in experiment.model_fields_set or experiment.stages:
+        return None
+    trained = len(prepared.train)
+    epochs = epochs_for(trained + len(prepared.validation or ()), experiment.batch_size)
+    if epochs < 2 * experiment.epochs:
+        return None
+    steps = -(-trained // experiment.batch_size) * experiment.epochs
+    return (
+        f"{experiment.epochs} epochs of these {trained:,} training images are only {steps:,} steps; the runs that were "
+        f"measured took about {STEPS:,}: give --epochs {epochs}"
+    )
 
 
 def study_times(runs: Sequence[tuple[str, Experiment]], prepared: Prepared) -> dict[str, Any]:

@@ -9,15 +9,18 @@ import typer
 def advise(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="[DATA]", help="auto, shapes, cifar10, cifar100, a folder or a CSV file."),
+        typer.Argument(metavar="DATA", help="auto, shapes, cifar10, cifar100, a folder or a CSV file."),
     ] = "auto",
     classes: Annotated[list[str] | None, typer.Option(help="The classes to use; of two, the second is rare.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Images of the rarest class over the largest.")] = None,
     subset: Annotated[Path | None, typer.Option(help="A subset file that make-subset wrote.")] = None,
-    validation: Annotated[float | None, typer.Option(help="The share of each class held out, 0.2 if not said.")] = None,
+    validation: Annotated[float | None, typer.Option(help="The share of each class held out.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Folders: the side that images are scaled to.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Folders: list unreadable images and go on.")] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Folders: let the study accept an image that occurs twice.")
+    ] = False,
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the study to this file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
@@ -64,7 +67,8 @@ def advise(
         accelerator=find_device(experiment.device).type != "cpu",
     )
     advice = advice_on(facts)
-    study = proposed_study(facts, advice, asked_for(prepared.experiment))
+    asked = asked_for(prepared.experiment, allow_leak=allow_leak)
+    study = proposed_study(facts, advice, asked)
     text = study_text(study, advice)
     times = study_times(runs_of(text), prepared)
     if output is not None:

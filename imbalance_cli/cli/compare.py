@@ -22,7 +22,7 @@ Texts = list[str] | None
 def compare(
     given: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[STUDY.yaml | RUN RUN ...]", help="A study; or runs, on the same test images."),
+        typer.Argument(metavar="STUDY.yaml | RUN", help="A study; or two or more runs, on the same test images."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="auto, shapes, cifar10, cifar100, a folder or a CSV file.")
@@ -32,6 +32,11 @@ def compare(
     ratio: Annotated[list[float] | None, typer.Option(help="Imbalance ratios: a table for each.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Folders: the side that images are scaled to.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Folders: list unreadable images and go on.")] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Folders: accept an image that occurs twice.")
+    ] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Folders: accept a class without images.")] = False,
     loss: Annotated[Texts, typer.Option(help="Losses: a method for each.")] = None,
     recipe: Annotated[list[Path] | None, typer.Option(help="Experiment files: a method for each.")] = None,
     class_weights: Annotated[Texts, typer.Option(help="One for all, or every method with each.")] = None,
@@ -65,6 +70,9 @@ def compare(
 ) -> None:
     """Compare methods over seeds: which is best, and how surely.
 
+    Give a study, runs, or two methods and more. One method alone takes several
+    conditions (--ratio 0.1 0.01), --tune, or --seeds.
+
     Runs that are finished are not run again, so the same command goes on with a
     study that was stopped or has grown. A run that fails stops no other; the exit
     code is then that of the failure, of several the first.
@@ -84,6 +92,9 @@ def compare(
             ("--subset", ("data", "subset"), subset and str(subset)),
             ("--classes", ("data", "classes"), classes),
             ("--image-size", ("data", "image_size"), image_size),
+            ("--skip-bad", ("data", "skip_bad"), skip_bad or None),
+            ("--allow-leak", ("data", "allow_leak"), allow_leak or None),
+            ("--allow-empty", ("data", "allow_empty"), allow_empty or None),
             ("--epochs", ("epochs",), epochs),
         )
         if value is not None
@@ -173,11 +184,13 @@ def _compare_study(
     from imbalance_cli.cli.stopping import Stopped
     from imbalance_cli.cli.study_progress import StudyProgress
     from imbalance_cli.studies import cell_runs
-    from imbalance_cli.studies.reading import read_study, settled
+    from imbalance_cli.studies.reading import read_study, require_comparison, settled
     from imbalance_cli.studies.study import is_record, shard_of, slug
 
     study, lines = read_study(file, flags)
     study.cells()  # every mistake is found before anything is loaded or written
+    if file is None:
+        require_comparison(study, flags)
     study = settled(study, out.notice)
     if output or file:
         folder = output or (file.parent if file and is_record(file) else Path("runs") / slug(study.title))
@@ -206,7 +219,7 @@ def _compare_study(
     except Stopped:
         done = sum(cell_runs.is_finished(folder, cell) for cell in cells)
         out.notice(
-            f"{signals.received[-1].name}: {done} of {len(cells)} cells are finished; "
+            f"{signals.received[-1].name}: {done} of {len(cells)} runs are finished; "
             f"go on with: {_command(folder, jobs, shard)}"
         )
         raise typer.Exit(128 + signals.received[-1]) from None
@@ -238,9 +251,7 @@ def _conclude(study: Study, folder: Path, cells: Sequence[Cell], carried: StudyR
         except CheckpointError as error:
             failed[cell.folder] = cell, cell_runs.Failure(str(error), error.exit_code)
     if missing:
-        out.notice(
-            f"{missing} of {len(cells)} cells are missing; when they are there, collect with: {_command(folder)}"
-        )
+        out.notice(f"{missing} of {len(cells)} runs are missing; when they are there, collect with: {_command(folder)}")
     if outcomes:
         value = compared(
             outcomes,
@@ -277,7 +288,7 @@ def _complaints(failed: Sequence[tuple[Cell, Failure]]) -> list[str]:
     for cell, failure in failed:
         by_reason.setdefault(failure.reason, []).append(cell.label)
     return [
-        f"{labels[0]}{f' and {len(labels) - 1} more cells' if len(labels) > 1 else ''}: {reason}"
+        f"{labels[0]}{f' and {len(labels) - 1} more runs' if len(labels) > 1 else ''}: {reason}"
         for reason, labels in by_reason.items()
     ]
 
@@ -297,12 +308,17 @@ def _show_plan(study: Study, folder: Path, cells: Sequence[Cell], out: Output) -
     from rich.text import Text
 
     from imbalance_cli.studies.cell_runs import is_finished
+    from imbalance_cli.studies.tuning import value_words
 
     done = sum(is_finished(folder, cell) for cell in cells)
     trials = sum(cell.tuning.count for cell in cells if cell.tuning)
+    epochs = {cell.method: cell.experiment.all_epochs for cell in cells}
+    data = study.shared_data()
     value: dict[str, Any] = {
         "title": study.title,
         "folder": str(folder),
+        "data": data,
+        "epochs": epochs,
         "conditions": study.conditions,
         "methods": study.methods,
         "seeds": list(study.seeds),
@@ -314,9 +330,14 @@ def _show_plan(study: Study, folder: Path, cells: Sequence[Cell], out: Output) -
         "trials": trials,
     }
     lines = [f"{study.title}, in {folder}"]
+    told = {key: ", ".join(value) if isinstance(value, list) else value_words(value) for key, value in data.items()}
+    lines += ["data", *(f"  {key} {words}" for key, words in told.items())]
     if study.conditions != [""]:
         lines += ["conditions", *(f"  {name}" for name in study.conditions)]
     lines += ["methods", *(f"  {name}{' (baseline)' if name == study.baseline else ''}" for name in study.methods)]
+    most_common = max(epochs.values(), key=list(epochs.values()).count)
+    others = [f"  {name} {count}" for name, count in epochs.items() if count != most_common]
+    lines += ["epochs", f"  {most_common}", *others]
     lines += ["seeds", f"  {' '.join(map(str, study.seeds))}"]
-    lines += [f"{len(cells)} cells, of which {done} are finished" + (f"; {trials} trials" if trials else "")]
+    lines += [f"{len(cells)} runs, of which {done} are finished" + (f"; {trials} trials" if trials else "")]
     out.result(Group(*(Text(line, no_wrap=True, overflow="ignore") for line in lines)), value)

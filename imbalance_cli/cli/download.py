@@ -8,7 +8,7 @@ import typer
 
 def download(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="cifar10, cifar100; by default cifar10.")
+        list[str] | None, typer.Argument(metavar="NAME", help="cifar10, cifar100; by default cifar10.")
     ] = None,
     mirror: Annotated[
         list[str] | None,

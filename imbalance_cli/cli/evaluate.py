@@ -44,6 +44,7 @@ def evaluate(
     With --output draw it too.
     """
     from imbalance_cli.cli.output import Output
+    from imbalance_cli.cli.stopping import naming_the_run
     from imbalance_cli.config import Setting, resolve
 
     out = Output(as_json=as_json, quiet=quiet)
@@ -66,9 +67,10 @@ def evaluate(
     if data_dir is not None:
         changes["data_dir"] = str(data_dir)
     images, source = experiment_data.images_for(loaded, dataset, split, changes, out.notice)
-    results, logits = evaluate_model(
-        loaded, images, threshold=threshold, prior=prior or (), batch_size=batch_size, device=device
-    )
+    with naming_the_run(checkpoint):
+        results, logits = evaluate_model(
+            loaded, images, threshold=threshold, prior=prior or (), batch_size=batch_size, device=device
+        )
     results = {"dataset": source, "split": split} | results
     if (present := results["classes_present"]) < len(loaded.class_names):
         absent = ", ".join(row["name"] for row in results["per_class"] if not row["support"])

@@ -18,13 +18,14 @@ from imbalance_cli.cli.evaluate import evaluate
 from imbalance_cli.cli.make_subset import make_subset
 from imbalance_cli.cli.methods import methods
 from imbalance_cli.cli.output import check_stdout, complain, require_stdout, write_stdout
-from imbalance_cli.cli.parsing import ListCommand, setting_of
+from imbalance_cli.cli.parsing import ListCommand, SettingsCommand, setting_of
 from imbalance_cli.cli.plot_loss import plot_loss
 from imbalance_cli.cli.refit import refit
 from imbalance_cli.cli.report import report
 from imbalance_cli.cli.train import train
 from imbalance_cli.errors import MemoryShortage, UserError, did_you_mean, is_out_of_memory, one_line
 
+SHARES = ("--ratio", "--test-ratio", "--validation")  # which some would write as 1:100 or 1%
 OTHER_NAMES = {"--learning-rate": "--lr", "--seed": "--seeds"}
 
 
@@ -84,7 +85,9 @@ def _usage_error(error: Any) -> str:
         from imbalance_cli.setting_problems import wanted
 
         problem = error.__cause__.errors()[0]
-        message = f"{error.param.opts[-1]} must be {wanted(problem)}; got {problem['input']!r}"
+        flag = error.param.opts[-1]
+        example = ", as in 0.01" if flag in SHARES else ""
+        message = f"{flag} must be {wanted(problem)}{example}; got {problem['input']!r}"
     return one_line(f"{message[:1].lower()}{message[1:].rstrip('.')} (see {place} --help)")
 
 
@@ -124,12 +127,13 @@ def top(
 
 app.command(cls=ListCommand)(download)
 app.command(cls=ListCommand, name="make-subset")(make_subset)
-app.command(cls=ListCommand, context_settings={"allow_extra_args": True})(train)  # which says what to do with several
+# What to do with several files or losses train itself says.
+app.command(cls=SettingsCommand, context_settings={"allow_extra_args": True})(train)
 app.command(cls=ListCommand)(evaluate)
 app.command(cls=ListCommand)(refit)
 app.command(cls=ListCommand)(compare)
 app.command(cls=ListCommand)(report)
-app.command(cls=ListCommand)(advise)
+app.command(cls=SettingsCommand)(advise)
 app.command(cls=ListCommand, name="plot-loss")(plot_loss)
 app.command(cls=ListCommand)(methods)
 

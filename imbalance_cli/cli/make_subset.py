@@ -1,5 +1,6 @@
 """`imbalance make-subset`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 def make_subset(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="[DATASET]", help="auto, shapes, cifar10, cifar100, a folder or a CSV file."),
+        typer.Argument(metavar="DATASET", help="auto, shapes, cifar10, cifar100, a folder or a CSV file."),
     ] = "auto",
     classes: Annotated[
         list[str] | None,
@@ -95,5 +96,7 @@ def make_subset(
     if preview is not None:
         drawing.save_figure(subset_figure(subset.train), preview)
     shown, value = subset_report(manifest, subset)
+    command = ["imbalance", "train", "--subset", str(output)]
     out.result(shown, value | {"subset": str(output)})
-    out.notice(f"written to {output}; train on it with: imbalance train --subset {output}")
+    drawn = f", samples of it to {preview}" if preview is not None else ""
+    out.notice(f"written to {output}{drawn}; train on it with: {shlex.join(command)}")

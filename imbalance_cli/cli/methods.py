@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def methods(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[KIND]", help="As in loss, or the name of a method alone; without one, all kinds."),
+        typer.Argument(metavar="KIND", help="As in loss, or the name of a method alone; without one, all kinds."),
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="As in focal, or your own: mylosses.py:my_loss.")
+        str | None, typer.Argument(metavar="NAME", help="As in focal, or your own: mylosses.py:my_loss.")
     ] = None,
     counts: Annotated[
         list[str] | None,

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infin
 
 KEEPS_COMMAS = ("--set", "--mirror")  # in YAML and in addresses a comma has a meaning of its own
 ONE_AT_A_TIME = {"download": "--mirror", "train": "--loss"}  # only repeated, because other words may follow
+SETTING_NAMES = {"lr": "learning_rate"}  # of options that have a name of their own
 KEYED = ("--vary", "--tune")  # a setting and its values: `--vary loss.gamma 1 2`
 
 
@@ -34,7 +35,19 @@ class ListCommand(TyperCommand):
             if not getattr(parameter, "multiple", False) and not getattr(parameter, "is_flag", False)
             for flag in parameter.opts
         } | one_at_a_time
-        return super().parse_args(ctx, _one_value_each(args, lists, single, complete=not ctx.resilient_parsing))
+        try:
+            args = _one_value_each(args, lists, single, complete=not ctx.resilient_parsing)
+        except typer.BadParameter as error:
+            error.ctx = ctx  # whose --help the message names
+            raise
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As always, but lists are `<path>...`, not `<list[Path]>`."""
+        for parameter in cast(list[Any], self.params):
+            kind = re.sub(r"<list\[(\w+)\]>", lambda of: f"<{of[1].lower()}>...", parameter.display_type(ctx))
+            parameter.display_type = lambda ctx, kind=kind: kind
+        super().format_help(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -42,6 +55,20 @@ class ListCommand(TyperCommand):
         except OSError as error:  # nor could torch find its own libraries
             raise SettingError("the current folder does not exist any more; go to one that does") from error
         return super().invoke(ctx)
+
+
+class SettingsCommand(ListCommand):
+    """A command whose options are settings of an experiment: its help shows the defaults of those."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from imbalance_cli.config import DEFAULT_NAMES, Experiment
+
+        for parameter in cast(list[Any], self.params):
+            name = SETTING_NAMES.get(str(parameter.name), parameter.name)
+            if name in Experiment.model_fields and parameter.default is None:
+                default = DEFAULT_NAMES.get(name, Experiment.model_fields[name].default)
+                parameter.help = f"{parameter.help}  [default: {default}]"
+        super().format_help(ctx, formatter)
 
 
 def _one_value_each(args: list[str], lists: set[str], single: set[str], *, complete: bool) -> list[str]:

@@ -102,6 +102,7 @@ def _varied(
     from imbalance_cli.cli.parsing import values_by_key
     from imbalance_cli.config import Setting, parse_assignment
     from imbalance_cli.errors import SettingError
+    from imbalance_cli.methods.losses import LOSSES
 
     given = [("--gamma", "loss.gamma", gamma or []), ("--alpha", "loss.alpha", alpha or [])]
     given += [("--vary", key, values) for key, values in values_by_key(vary, "--vary").items()]
@@ -110,7 +111,8 @@ def _varied(
     for flag, key, values in given:
         first, _, option = key.partition(".")
         if first != "loss" or not option:
-            raise SettingError(f"{flag} {key}: give an option of the loss, as in loss.gamma")
+            meant = f"; did you mean 'loss.{key}'?" if LOSSES.having(key) else ", as in loss.gamma"
+            raise SettingError(f"{flag} {key}: give an option of the loss{meant}")
         if values and option in varied:
             raise SettingError(f"{flag} {key}: that option is given twice; give all its values to --vary {key}")
         if values:

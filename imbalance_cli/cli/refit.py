@@ -23,6 +23,9 @@ def refit(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option, as in refit.epochs=20.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Where the run's images are, if not where they were.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where downloads and decoded images are kept.")] = None,
     output: Annotated[
@@ -36,8 +39,10 @@ def refit(
     It decides on the same features. Each is a run of its own; the one that it comes from stays as it is.
     """
     from imbalance_cli.cli.output import Output
+    from imbalance_cli.cli.stopping import naming_the_run
     from imbalance_cli.config import Setting, parse_assignment, resolve
     from imbalance_cli.errors import SettingError
+    from imbalance_cli.studies.file import absolute
 
     methods = list(dict.fromkeys(method or ["crt"]))
     if output is not None and len(methods) > 1:
@@ -51,12 +56,16 @@ def refit(
                 "change that with: imbalance train RUN/config.yaml"
             )
     options.append(Setting(("device",), device, "--device"))
+    if dataset is not None:
+        options.append(Setting(("data", "dataset"), dataset, "--dataset"))
     if data_dir is not None:
         options.append(Setting(("data", "data_dir"), str(data_dir), "--data-dir"))
+    options = list(absolute(options))
     said = {name: [Setting(("refit",), name, "--method"), *options] for name in methods}
     for each in said.values():  # every mistake is found before torch is imported
         resolve(None, each)
-    _refit(checkpoint, said, Output(as_json=as_json, quiet=quiet), output)
+    with naming_the_run(checkpoint):
+        _refit(checkpoint, said, Output(as_json=as_json, quiet=quiet), output)
 
 
 def _refit(place: Path, said: dict[str, list[Setting]], out: Output, output: Path | None) -> None:

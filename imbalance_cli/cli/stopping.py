@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from imbalance_cli.errors import UnfinishedError
+from imbalance_cli.runs import resume_command
 
 if TYPE_CHECKING:
     from imbalance_cli.cli.output import Output
@@ -68,7 +71,17 @@ class Signals:
 def how_to_go_on(run: Run) -> str:
     """What of `run` is saved, and the command that resumes it."""
     saved = f"last save at {run.saved}" if run.saved else "nothing was saved yet"
-    return f"{saved}; resume with: imbalance train --resume {shlex.quote(str(run.folder))}"
+    return f"{saved}; resume with: {resume_command(run.folder)}"
+
+
+@contextmanager
+def naming_the_run(place: Path) -> Iterator[None]:
+    """Let an error about the unfinished run of `place`, its folder or its checkpoint, say how to go on with it."""
+    try:
+        yield
+    except UnfinishedError as error:
+        folder = place if os.path.isdir(place) else place.parent
+        raise UnfinishedError(f"{error}; go on with: {resume_command(folder)}") from error
 
 
 @contextmanager

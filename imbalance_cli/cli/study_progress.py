@@ -49,7 +49,7 @@ class StudyProgress:
         self._refresh()
         board = self.study_runs.board
         if board.elsewhere and not board.waiting and not board.running and not self.output.live:
-            line = f"waiting for {_cells(len(board.elsewhere))} that another process runs"
+            line = f"waiting for {_runs(len(board.elsewhere))} of another process"
             if line != self._waits:
                 self.output.notice(line)
             self._waits = line
@@ -73,7 +73,7 @@ class StudyProgress:
 
     def _score(self, cell: Cell) -> str:
         from imbalance_cli.studies.cell_runs import gather
-        from imbalance_cli.studies.scores import METRICS
+        from imbalance_cli.studies.scores import METRICS, POINTS
 
         metric = METRICS[self.metric]
         try:
@@ -82,7 +82,7 @@ class StudyProgress:
             score = outcome.score(self.metric, point)
         except (CheckpointError, SettingError):  # which the comparison will tell
             return "finished"
-        return f"{metric.words} {metric.shown(score)}"
+        return f"{metric.words} {metric.shown(score)}{f' {POINTS[point]}' if metric.decided else ''}"
 
     def _table(self) -> RenderableType:
         from rich.table import Table
@@ -110,7 +110,7 @@ def summary(board: Board, jobs: int) -> str:
     parts = [f"{count} {name}" for name, count in counts.items() if count or name in ("finished", "running")]
     left = board.time_left(jobs)
     about = "" if left is None else f"; about {duration(left)} left"
-    return f"{_cells(board.total)}: {', '.join(parts)}{about}"
+    return f"{_runs(board.total)}: {', '.join(parts)}{about}"
 
 
 def duration(seconds: float) -> str:
@@ -132,5 +132,5 @@ def _fitting(label: str, other: str) -> str:
     return label if len(label) <= room else f"{label[: room - 3]}..."
 
 
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' if count != 1 else ''}"
+def _runs(count: int) -> str:
+    return f"{count} run{'s' if count != 1 else ''}"

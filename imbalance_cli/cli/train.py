@@ -21,7 +21,7 @@ def train(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.yaml]", help="Settings from a file; flags and --set override them."),
+        typer.Argument(metavar="CONFIG.yaml", help="Settings from a file; flags and --set override them."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -60,7 +60,10 @@ def train(
         Path | None, typer.Option("--output", "-o", help="The run's folder; by default runs/NAME.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was stopped; with -d, its images were moved there."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show settings and class counts only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and notices.")] = False,
@@ -141,6 +144,7 @@ def _start(
     experiment, sources = resolve(config, said)  # every mistake is found before torch is imported
 
     from imbalance_cli import combinations, experiment_data, experiments, runs
+    from imbalance_cli.advice.training_time import too_short
     from imbalance_cli.files import make_folder
 
     if folder is not None and not dry_run:
@@ -148,7 +152,7 @@ def _start(
         runs.check_folder(folder, overwrite=overwrite)
     prepared = experiment_data.prepare(experiment, out.notice)
     counts = dict(zip(prepared.train.class_names, prepared.train.counts().tolist(), strict=True))
-    for warning in combinations.warnings(prepared.experiment, counts):
+    for warning in filter(None, (*combinations.warnings(prepared.experiment, counts), too_short(prepared))):
         out.notice(f"warning: {warning}")
     if dry_run:
         from imbalance_cli.reports import experiment_report
@@ -174,13 +178,15 @@ def _resume(folder: Path, said: list[Setting], out: Output, signals: Signals) ->
     if not os.path.lexists(folder):
         raise CheckpointError(f"{folder} does not exist; give the folder of a run that was stopped")
     runs.require_run(folder)
+    dataset = next((str(each.value) for each in said if each.path == ("data", "dataset")), None)
+    said = [each for each in said if each.path != ("data", "dataset")]  # which says where the images are now
     experiment = settings_of(folder, said)
     if runs.RESULTS in runs.entries(folder):
         out.notice(f"{folder} is already complete")
         _show(experiment, folder, runs.read_results(folder), out)
         return
     with runs.lock(folder, out.notice):
-        _train(experiments.resume(folder, said, out.notice), out, signals)
+        _train(experiments.resume(folder, said, out.notice, dataset=dataset), out, signals)
 
 
 def _train(run: Run, out: Output, signals: Signals) -> None:

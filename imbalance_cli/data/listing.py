@@ -107,6 +107,14 @@ def list_csv(path: Path, classes: Sequence[str] | None, *, exact: bool = False) 
     return Listing(chosen, samples)
 
 
+def holds_class_folders(root: Path) -> bool:
+    """Whether images lie in folders of `root`, or in those of its train/ and test/, as `list_folder` reads them."""
+    tops = [top for top in (root, *(root / split for split in SPLITS)) if os.path.isdir(top)]
+    folders = [entry.path for top in tops for entry in _visible(top, []) if os.path.isdir(entry.path)]
+    first = [entry for folder in folders for entry in _visible(Path(folder), [])[:1]]
+    return any(entry.is_file() and is_image(Path(entry.path)) for entry in first)
+
+
 def _has_splits(root: Path, top: dict[str, tuple[str, ...]]) -> bool:
     """Whether train/ and test/ are splits: both are there, or one has sub-folders (and is no class)."""
     present = [split for split in SPLITS if split in top]

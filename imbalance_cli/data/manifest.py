@@ -16,6 +16,7 @@ from imbalance_cli.files import refuse_existing, write_file
 from imbalance_cli.strict_yaml import Document, dump_yaml, read_yaml
 
 FORMAT = "imbalance-subset-1"
+THE_RUN = "the run"  # what a manifest is of that no user gave as a file
 MAX_BYTES = 50_000_000  # over a million images; reading takes many times the memory
 
 _HEADING = """\
@@ -78,7 +79,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest(**content)
     except ValidationError as problem:
-        raise DataError(f"{path}{_first_problem(problem, document)}") from None
+        raise DataError(f"{path}:{_first_problem(problem, document)}") from None
     if counts != manifest.counts:
         raise DataError(f"{path}: the counts do not match the list{_difference(counts, manifest.counts)}")
     _refuse_misfits(manifest, path)
@@ -89,15 +90,15 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def apply_manifest(manifest: Manifest, dataset: Dataset, place: str = "the subset") -> Dataset:
+def apply_manifest(manifest: Manifest, dataset: Dataset, place: str = THE_RUN) -> Dataset:
     """The subset of `dataset` that `manifest` names, with the manifest's classes, labelled in its order.
 
     The training images are in the manifest's order. The test images are those it lists, else all of its
-    classes, in the order of `dataset`. Raises DataError, naming `place`, if the manifest was made of other data.
+    classes, in the order of `dataset`. place: the subset file, where the user gave one. Raises DataError if the
+    manifest was made of other data.
     """
     if manifest.identity != dataset.identity:
-        made_of, given = f"{manifest.dataset} ({manifest.identity})", f"{dataset.name} ({dataset.identity})"
-        raise DataError(f"{place} is of {made_of}, not of {given}{_what_changed(manifest, dataset)}")
+        raise DataError(_what_changed(manifest, dataset, place))
     train = _pick(dataset.train, manifest.items, f"training images of {dataset.name}", place)
     if manifest.test_items is None:
         test = of_classes(dataset.test, tuple(manifest.items))
@@ -131,7 +132,7 @@ def _sha256(value: object) -> str:
 def _first_problem(problem: ValidationError, document: Document) -> str:
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f", line {document.line(*first['loc'])}: {where}: {first['msg'].lower()}"
+    return f"{document.line(*first['loc'])}: {where}: {first['msg'].lower()}"
 
 
 def _difference(stated: Any, listed: dict[str, int]) -> str:
@@ -158,17 +159,22 @@ def _refuse_repeats(items: dict[str, tuple[str, ...]], path: Path) -> None:
             owner[item] = name
 
 
-def _what_changed(manifest: Manifest, dataset: Dataset) -> str:
-    """Why the identities may differ, as far as the names of the items tell."""
-    known = {*dataset.train.items, *dataset.test.items}
+def _what_changed(manifest: Manifest, dataset: Dataset, place: str) -> str:
+    """Why the identities differ, as far as the names of the items tell."""
+    anew = "train a new run" if place == THE_RUN else "make a new subset"
+    known = {*dataset.train.items, *(dataset.test.items if dataset.test_is_drawn else ())}
     listed = [item for items in manifest.items.values() for item in items]
     gone = [item for item in listed if item not in known]
+    if manifest.dataset != dataset.name and not 0 < 2 * len(gone) < len(listed):
+        return f"{place} is of the images in {manifest.dataset}; those in {dataset.name} are others"
     if gone and len(gone) < len(listed):
-        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        return f"; gone since the manifest was made: {gone[0]!r}{others}; put it back, or make a new subset"
-    if manifest.dataset == dataset.name:
-        return "; its images were changed, added, removed or moved since; put them back, or make a new subset"
-    return ""
+        images = f"image {gone[0]!r}" if len(gone) == 1 else f"image {gone[0]!r} and {len(gone) - 1} more"
+        here = f"{'is' if len(gone) == 1 else 'are'} not in {dataset.name} any more"
+        return f"{images} of {place} {here}; put {'it' if len(gone) == 1 else 'them'} back, or {anew}"
+    return (
+        f"images in {dataset.name} were changed, added, removed or renamed since {place} was made; "
+        f"put them back as they were, or {anew}"
+    )
 
 
 def _pick(images: ImageSet, items: dict[str, tuple[str, ...]], source: str, place: str) -> ImageSet:

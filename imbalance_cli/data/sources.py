@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 
 from imbalance_cli.data.cifar import ARCHIVES, is_downloaded, load_cifar
 from imbalance_cli.data.image_set import Dataset, class_names, of_classes
@@ -69,12 +70,14 @@ def load_dataset(
             from imbalance_cli.data.shapes import load_shapes
 
             return load_shapes(classes)
+        _refuse_class_folders(name, data_folder(data_dir))
         dataset = load_cifar(name, data_folder(data_dir))
         names = class_names(classes, dataset.train.class_names) if classes else dataset.train.class_names
         return replace(dataset, train=of_classes(dataset.train, names), test=of_classes(dataset.test, names))
     if not name or not os.path.exists(name):
         shown = name if len(name) <= 200 else f"{name[:200]}..."
-        raise DataError(f"no dataset or folder called {shown!r}{_meant(name)}")
+        kind = "file" if path.suffix == ".csv" else "dataset or folder"
+        raise DataError(f"no {kind} called {shown!r}{_meant(name)}")
     from imbalance_cli.data.folder import load_folder
 
     return load_folder(
@@ -91,12 +94,23 @@ def load_dataset(
     )
 
 
+def _refuse_class_folders(name: str, data_dir: Path) -> None:
+    """Raise DataError if `data_dir` holds images by class rather than the archive called `name`."""
+    from imbalance_cli.data.listing import holds_class_folders
+
+    if not is_downloaded(name, data_dir) and holds_class_folders(data_dir):
+        raise DataError(f"{data_dir} holds class folders, not {name}; to use its images: -d {quote(str(data_dir))}")
+
+
 def _meant(name: str) -> str:
     """The end of the message that nothing is called `name`: what lies there under a name like it, or what would do."""
     path = Path(name)
     beside: list[str] = []
     with suppress(OSError, ValueError):  # no such folder, a NUL character in its name
-        beside = sorted(each.name for each in path.parent.iterdir() if each.is_dir() or each.suffix == ".csv")
+        folders_too = path.suffix != ".csv"
+        beside = sorted(
+            each.name for each in path.parent.iterdir() if each.suffix == ".csv" or (folders_too and each.is_dir())
+        )
     built_in = () if os.sep in name or path.suffix else BUILT_IN[1:]
     if close := get_close_matches(path.name, [*built_in, *beside], n=1):
         return f"; did you mean {str(path.parent / close[0])!r}?"

@@ -25,15 +25,15 @@ def calibrated(logits: Floats, reference: Floats, temperature: float, shares: Fl
         return np.asarray((logits - reference) / temperature + np.log(shares))
 
 
-def best_temperature(logits: Floats, labels: Ints, reference: Floats) -> float | None:
+def best_temperature(logits: Floats, labels: Ints, reference: Floats) -> tuple[float | None, str | None]:
     """The temperature with the least log loss on logits [n, classes] and labels [n], whose class shares it allows for.
 
-    None where a class has no image, and where no temperature between 0.01 and 100 is best: the logits are right about
-    every image, so that they could never be too sure, or say nothing of the classes.
+    None, and the reason why, where a class has no image, and where no temperature between 0.01 and 100 is best: the
+    logits are right about every image, so that they could never be too sure, or say nothing of the classes.
     """
     counts = np.bincount(labels, minlength=len(reference))
     if (counts == 0).any():
-        return None
+        return None, "it needs a validation image of every class"
     shares = counts / counts.sum()
     said = logits - reference
     lead = said - said[np.arange(len(labels)), labels, None]  # of each class over the right one
@@ -43,5 +43,7 @@ def best_temperature(logits: Floats, labels: Ints, reference: Floats) -> float |
         return float((softmax(calibrated(logits, reference, 1 / sharpness, shares)) * lead).sum(1).mean())
 
     if slope(1 / LOWEST) <= 0 or slope(1 / HIGHEST) >= 0:
-        return None
-    return 1 / float(optimize.brentq(slope, 1 / HIGHEST, 1 / LOWEST))
+        if lead.max() <= 0 and lead.min() < 0:
+            return None, "the model is right about all validation images, and could not be too sure of them"
+        return None, "on the validation images the model says nothing of the classes that their shares do not"
+    return 1 / float(optimize.brentq(slope, 1 / HIGHEST, 1 / LOWEST)), None

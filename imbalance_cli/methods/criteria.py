@@ -19,7 +19,7 @@ from annotated_types import Interval
 from imbalance_cli.errors import SettingError
 from imbalance_cli.lazy import lazy_import
 from imbalance_cli.methods.cost_table import Costs, cost_table
-from imbalance_cli.registry import Registry
+from imbalance_cli.registry import Registry, short_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +36,9 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 # What may be written instead of a name with an option: the name, and the option that the number is for.
 SHORT_FORMS = {
-    r"recall\s*>=\s*": ("recall_at_least", "recall"),
-    r"fpr\s*<=\s*": ("fpr_at_most", "fpr"),
-    r"f": ("f_beta", "beta"),
+    "recall>=": ("recall_at_least", "recall"),
+    "fpr<=": ("fpr_at_most", "fpr"),
+    "f": ("f_beta", "beta"),
 }
 PROMISING = ("recall_at_least", "fpr_at_most")  # a share of one class, which few images cannot tell
 OF_THE_RANKING = ("auc", "auroc", "roc_auc", "auprc", "average_precision")
@@ -100,10 +100,20 @@ def in_full(said: Any) -> Any:
             f"{said} looks at the order of the images alone, so every threshold has the same; "
             f"what to choose by: {', '.join(CRITERIA.names())}"
         )
-    for pattern, (name, option) in SHORT_FORMS.items():
-        if found := re.fullmatch(pattern + r"([0-9]+\.?[0-9]*|\.[0-9]+)", said):
+    compact = re.sub(r"\s*([<>]=)\s*", r"\1", said)
+    for short, (name, option) in SHORT_FORMS.items():
+        if found := re.fullmatch(short + r"([0-9]+\.?[0-9]*|\.[0-9]+)", compact):
             return {"name": name, option: float(found[1])}
     return said
+
+
+def in_short(choice: Mapping[str, Any]) -> str:
+    """`choice` as it would be typed: `recall>=0.95`, `f2`; without a short form its name and its options."""
+    for short, (name, option) in SHORT_FORMS.items():
+        if choice["name"] == name:
+            return f"{short}{choice[option]:g}"
+    options = ", ".join(f"{name} {value}" for name, value in choice.items() if name not in ("name", "sha256"))
+    return short_name(choice["name"]) + (f" ({options})" if options else "")
 
 
 def require_fit(choice: Mapping[str, Any], classes: int) -> None:
@@ -117,17 +127,17 @@ def lacking(choice: Mapping[str, Any], supports: Ints, rarest: int) -> str | Non
 
     A promised share means nothing on so few images that it stands for all or none of them.
     """
-    few = None
+    said, few = in_short(choice), None
     if supports.min() < FEWEST_TO_CHOOSE_ON:
         few = (
             f"a threshold needs {FEWEST_TO_CHOOSE_ON} validation images of every class; the smallest class has "
             f"{supports.min()}"
         )
     if choice["name"] == "recall_at_least":
-        said, wrong, which, meaning = f"recall>={choice['recall']:g}", 1 - choice["recall"], "rarest", "less than all"
+        wrong, which, meaning = 1 - choice["recall"], "rarest", "less than all"
         images = supports[rarest]
     elif choice["name"] == "fpr_at_most":
-        said, wrong, which, meaning = f"fpr<={choice['fpr']:g}", choice["fpr"], "other", "more than none"
+        wrong, which, meaning = choice["fpr"], "other", "more than none"
         images = supports.sum() - supports[rarest]
     else:
         return few

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_cli import checkpoints, plots, runs
+from imbalance_cli import checkpoints, plots, runs, threshold_plots
 from imbalance_cli.catalogue import KINDS, find_entry
 from imbalance_cli.checkpoints import Checkpoint
 from imbalance_cli.config import REGISTRIES, Experiment, resolve
 from imbalance_cli.data.folder import TEST_SHARE
-from imbalance_cli.drawing import MOST_CURVES, point_look, shared_look
+from imbalance_cli.drawing import MOST_CURVES, shared_look
 from imbalance_cli.errors import CheckpointError, DamageError
 from imbalance_cli.experiment_data import Notice, experiment_of
 from imbalance_cli.files import read_file
@@ -26,7 +26,7 @@ from imbalance_cli.pages.run_pictures import images_of, mistakes, samples
 from imbalance_cli.pages.run_scores import outline, threshold_panel
 from imbalance_cli.predictions import Predictions, read_predictions
 from imbalance_cli.registry import is_own, short_name
-from imbalance_cli.reports import verdict
+from imbalance_cli.run_verdict import auroc_words, verdict, worst_confusions
 from imbalance_cli.studies.scores import POINT_NAMES, POINTS
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
         "run.html",
         title=Path(results["dataset"]).name,
         results=results,
-        verdict=verdict(results),
+        verdict=verdict(results).replace(" %", "\N{NO-BREAK SPACE}%"),
+        auroc_words=auroc_words(results),
         points={name: point for name, point in results["operating_points"].items() if point is not None},
         point_names=POINT_NAMES,
         phrases=POINTS,
@@ -84,7 +85,7 @@ def run_page(place: Path, *, data_dir: Path | None, notice: Notice) -> str:
         samples={} if images.train is None else samples(images.train, shown_classes),
         curves=_fit(plots.learning_curves(checkpoint.progress.get("log", []), checkpoint.class_names), 5.0, 5.4),
         matrices=_matrices(results),
-        confusions=_worst_confusions(results, chosen),
+        confusions=_confusions(results, chosen),
         without_answers=without_answers,
         **_of_answers(answers, checkpoint, results),
         mistakes=[] if answers is None else mistakes(answers, rarest, _offsets(results, chosen), images.test),
@@ -125,12 +126,11 @@ def _of_answers(answers: Predictions | None, checkpoint: Checkpoint, results: Ma
     names, counts, rarest = checkpoint.class_names, checkpoint.counts, checkpoint.minority
     labels, logits = answers.labels, answers.logits
     probabilities = softmax(logits)
-    roc = plots.roc_curve(labels, logits, names, counts)
-    precision_recall = plots.precision_recall(labels, logits, names, counts)
+    points = {name: point for name, point in results["operating_points"].items() if point is not None}
+    roc = threshold_plots.roc_curve(labels, logits, names, counts, points)
+    precision_recall = threshold_plots.precision_recall(labels, logits, names, counts, points)
     panel = shapes = None
     if len(names) == 2:
-        points = {name: point for name, point in results["operating_points"].items() if point is not None}
-        _mark_points(roc, precision_recall, points, rarest)
         offsets = {name: np.asarray(point["offsets"]) for name, point in points.items()}
         panel = threshold_panel(
             labels == rarest,
@@ -140,8 +140,8 @@ def _of_answers(answers: Predictions | None, checkpoint: Checkpoint, results: Ma
         )
     else:
         shapes = _score_shapes(labels, probabilities)
-    # Curves are square, above a line for each in the legend and, of two classes, one for each operating point.
-    height = 4.7 + 0.19 * min(len(names), MOST_CURVES)
+    # Curves are square, above a line for each in the legend, for guessing and, of two classes, for operating points.
+    height = 4.9 + 0.19 * min(len(names), MOST_CURVES)
     return {
         "roc": _fit(roc, 4.6, height),
         "precision_recall": _fit(precision_recall, 4.6, height),
@@ -149,22 +149,6 @@ def _of_answers(answers: Predictions | None, checkpoint: Checkpoint, results: Ma
         "panel": panel,
         "score_shapes": shapes,
     }
-
-
-@shared_look()
-def _mark_points(roc: Figure, precision_recall: Figure, points: Mapping[str, Any], rarest: int) -> None:
-    """Mark the operating points on the curves of two classes, and name them in the legends."""
-    for name, point in points.items():
-        recall, kept = point["recalls"][rarest], point["recalls"][1 - rarest]
-        precision = point["precisions"][rarest]
-        look = point_look(name) | {"color": "black", "label": POINT_NAMES[name], "zorder": 5}
-        if recall is not None and kept is not None:
-            roc.axes[0].plot([1 - kept], [recall], **look)
-        if recall is not None and precision is not None:
-            precision_recall.axes[0].plot([recall], [precision], **look)
-    for figure in (roc, precision_recall):
-        figure.legends[0].remove()
-        figure.legend(loc="outside lower center", fontsize=8, ncols=1)
 
 
 @shared_look()
@@ -264,20 +248,10 @@ def _heat(shares: NDArray[np.float64]) -> str:
     return png(Image.fromarray(pixels))
 
 
-def _worst_confusions(results: Mapping[str, Any], point: str) -> list[dict[str, Any]]:
-    """The pairs of classes with the largest share of one taken for the other, of more than two classes."""
-    names, matrix = results["classes"], np.asarray(results["operating_points"][point]["confusion_matrix"])
-    if len(names) == 2:
-        return []
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    np.fill_diagonal(shares, 0)
-    order = np.argsort(-shares, axis=None, kind="stable")[:_CONFUSIONS]
-    pairs = [divmod(int(index), len(names)) for index in order]
-    return [
-        {"true": names[i], "taken": names[j], "count": int(matrix[i, j]), "share": float(shares[i, j])}
-        for i, j in pairs
-        if shares[i, j]  # not of the matrix, whose diagonal are the right answers
-    ]
+def _confusions(results: Mapping[str, Any], point: str) -> list[dict[str, Any]]:
+    """The worst confusions of more than two classes; of two the matrix says it all."""
+    matrix = results["operating_points"][point]["confusion_matrix"]
+    return worst_confusions(results, matrix, _CONFUSIONS) if len(matrix) > 2 else []
 
 
 def _score_shapes(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from imbalance_cli.experiment_data import (
     digest_of,
     experiment_of,
     load_source,
+    require_place,
     validation_split,
     warn_of_other_test_images,
 )
@@ -58,6 +59,7 @@ def images_of(checkpoint: Checkpoint, data_dir: Path | None, notice: Notice) -> 
 
     settings = experiment.data.model_copy(update={} if data_dir is None else {"data_dir": str(data_dir)})
     try:
+        require_place(settings)
         dataset = load_source(settings, remark)
         subset = apply_manifest(Manifest(**checkpoint.manifest), dataset)
         train, _ = validation_split(subset.train, experiment, lambda _: None)

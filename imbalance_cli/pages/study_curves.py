@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MOST_BANDS = 6  # more bands than this in one panel hide each other
+ROOMY = 8  # names beside points that leave room for their lines
 
 
 @shared_look()
@@ -45,7 +46,7 @@ def cost(rows: Sequence[Row], metric: Metric) -> Figure:
     name_axis(axes.yaxis, metric)
     axes.set_title(f"{sentence(metric.words)} against time")
     axes.set_xlabel(f"{unit} for one run")
-    _name_points(figure, axes, np.column_stack([times, means]), [wrapped(row["method"]) for row in rows])
+    _name_points(figure, axes, np.column_stack([times, means]), bars, [wrapped(row["method"]) for row in rows])
     return figure
 
 
@@ -145,8 +146,11 @@ def _spread(heights: Floats, gap: float) -> Floats:
     return np.asarray(apart[np.argsort(order)], float)
 
 
-def _name_points(figure: Figure, axes: Axes, points: Floats, names: Sequence[str]) -> None:
-    """Write each name beside its point, [n, 2], away from other points and names; a line leads back to it."""
+def _name_points(figure: Figure, axes: Axes, points: Floats, bars: Floats, names: Sequence[str]) -> None:
+    """Write each name beside its point, [n, 2], away from other points and names; a line leads back to it, past them.
+
+    bars: the lower and upper end of the line through each point, [n, 2], which no name is to cover either.
+    """
     from matplotlib.text import Text
 
     figure.draw_without_rendering()
@@ -154,6 +158,9 @@ def _name_points(figure: Figure, axes: Axes, points: Floats, names: Sequence[str
     inch, frame = figure.dpi, axes.get_window_extent()
     centres = axes.transData.transform(points)
     taken = np.hstack([centres - 0.13 * inch, centres + 0.13 * inch])  # left, lower, right, upper
+    lower, upper = (axes.transData.transform(np.column_stack([points[:, 0], end])) for end in bars.T)
+    lines = np.hstack([lower - 0.03 * inch, upper + 0.03 * inch])
+    care = 3 if len(names) <= ROOMY else 0.5  # to keep lines clear, which takes room
     turns = np.arange(16) * np.pi / 8
     distance, turn = (grid.ravel() for grid in np.meshgrid(np.arange(0.1, 1.8, 0.1) * inch, turns, indexing="ij"))
     direction = np.column_stack([np.cos(turn), np.sin(turn)])
@@ -167,10 +174,14 @@ def _name_points(figure: Figure, axes: Axes, points: Floats, names: Sequence[str
         middle = centre + direction * (distance[:, None] + half)
         boxes = np.hstack([middle - half, middle + half])
         outside = np.maximum(frame.p0 - boxes[:, :2], 0) + np.maximum(boxes[:, 2:] - frame.p1, 0)
-        covered = _covered(boxes, np.delete(taken, index, axis=0))
-        best = int((distance + 100 * outside.sum(1) + 10 * covered).argmin())
+        others = np.delete(taken, index, axis=0)
+        way = centre + np.linspace(0, 1, 30)[:, None] * (middle - centre)[:, None]  # [places, steps, 2]
+        dots = np.concatenate([way - 1, way + 1], axis=2)
+        crossed = _covered(dots.reshape(-1, 4), others).reshape(len(middle), -1).sum(1)
+        covered = 100 * _covered(boxes, others) + care * (_covered(boxes, lines) + crossed)
+        best = int((distance + 100 * outside.sum(1) + covered).argmin())
         text.set_position(tuple(figure.transFigure.inverted().transform(middle[best])))
-        taken = np.vstack([taken, boxes[best]])
+        taken, lines = np.vstack([taken, boxes[best]]), np.vstack([lines, dots[best]])
 
 
 def _covered(boxes: Floats, others: Floats) -> Floats:

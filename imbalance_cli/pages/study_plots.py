@@ -97,7 +97,8 @@ def operating_points(rows: Sequence[Row], classes: int) -> Figure:
         seen += points.values()
         _say_right(axes, position, f"{100 * (high - low):.1f} apart")
     axes.axvline(guessing, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-    axes.text(guessing, len(rows) - 0.62, " guessing", color=GREY, fontsize=8, va="bottom")
+    axes.set_ylim(bottom=len(rows) - 0.45)  # room for the word below the last marks
+    axes.text(guessing, len(rows) - 0.47, " guessing", color=GREY, fontsize=8, va="bottom")
     axes.set_title("What the threshold changes")
     axes.set_xlim(axis_limits(metric, seen))
     name_axis(axes.xaxis, metric)

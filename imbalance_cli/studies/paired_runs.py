@@ -61,6 +61,9 @@ def compare_runs(folders: Sequence[Path], *, point: str = "validation") -> dict[
         raise SettingError(f"comparing runs needs two or more; got {len(folders)}")
     if point not in POINTS:
         raise SettingError(f"point: unknown operating point {point!r}{did_you_mean(point, POINTS)}")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        twice = next(each for at, each in enumerate(folders) if each.resolve() in [b.resolve() for b in folders[:at]])
+        raise SettingError(f"{twice} is given twice; a run is compared with others, not with itself")
     runs = [
         _Run(name, read_results(folder), read_predictions(folder))
         for name, folder in zip(_names(folders), folders, strict=True)
@@ -191,18 +194,19 @@ def _verdicts(rows: Sequence[Mapping[str, Any]], images: int, point: str) -> Ite
         if right["alone"] + right["first_alone"] == 0:
             yield f"{row['run']} and {first['run']} are right on the same images, {where}."
             continue
-        low, high = (metric.signed(end) for end in change["interval"])
-        sure = f"95 % interval {low} to {high}, {p_words(change['p_corrected'])}"
+        sure = p_words(change["p_corrected"])
         alone = (
             f"{row['run']} alone is right on {right['alone']:,} images and {first['run']} alone on "
             f"{right['first_alone']:,} (McNemar's exact test: {p_words(right['p_corrected'])})"
         )
         if change["p_corrected"] < LEVEL:
-            side = "above" if change["mean"] > 0 else "below"
-            size = f"is {metric.gap(change['mean'])} {side} that of {first['run']} ({sure})"
+            side, sign = ("above", 1) if change["mean"] > 0 else ("below", -1)
+            low, high = (metric.number(end) for end in sorted(sign * end for end in change["interval"]))
+            interval = f"95 % interval {low} to {high}"
+            size = f"is {metric.gap(change['mean'])} {side} that of {first['run']} ({interval}, {sure})"
             yield f"The balanced accuracy of {row['run']} {size}, {where}; {alone}."
         else:
-            size = (
-                f"the difference of {metric.signed(change['mean'])} points ({sure}) may come from which images they are"
-            )
+            low, high = (metric.signed(end) for end in change["interval"])
+            size = f"the difference of {metric.signed(change['mean'])} points (95 % interval {low} to {high}, {sure}) "
+            size += "may come from which images they are"
             yield f"{row['run']} cannot be told from {first['run']} by balanced accuracy {where}: {size}; {alone}."

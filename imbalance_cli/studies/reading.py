@@ -206,6 +206,15 @@ class _Reading:
                     raise SettingError(f"{place}published: unknown condition {condition!r}{known}")
 
 
+def require_comparison(study: Study, flags: Flags) -> None:
+    """Raise SettingError if `study`, which `flags` alone ask for, has one method and nothing to compare it with."""
+    if len(study.methods) == len(study.conditions) == 1 and not study.tune and "seeds" not in flags.changes:
+        raise SettingError(
+            f"there is nothing to compare {study.methods[0]} with; give two losses (--loss cross_entropy focal), "
+            "values (--vary loss.gamma 1 2), ratios (--ratio 0.1 0.01), --tune, a study file, or two runs"
+        )
+
+
 def settled(study: Study, notice: Callable[[str], None]) -> Study:
     """`study` with `auto` decided now, for all its runs, and with a title."""
     said = {".".join(each.path): each.value for each in study.base} | dict.fromkeys(study.vary)

@@ -87,6 +87,13 @@ class Study:
             found[name] = chosen
         return found
 
+    def shared_data(self) -> dict[str, Any]:
+        """What all runs share of the images: the settings of the data that are not as by default."""
+        (table, *_), (row, *_) = self.tables().values(), self.rows.values()
+        data = resolve(None, (*self.base, *row, *table))[0].data
+        varied = {key.partition(".")[2] for key, values in self.vary.items() if len(values) > 1}
+        return {"dataset": data.dataset} | data.model_dump(exclude_defaults=True, exclude=varied)
+
     def cells(self) -> list[Cell]:
         """Every run, the first seed's first, so that a study which is stopped has compared something.
 

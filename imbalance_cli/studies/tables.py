@@ -285,9 +285,9 @@ def _notes(comparison: Mapping[str, Any]) -> Iterator[str]:
     if any(row["difference"] for row in rows):
         yield f"Difference: to {comparison['baseline']}. p: {comparison['test']}."
     yield (
-        "≈: not told from the best by that test, corrected for all pairs of methods because the best was found from "
-        "the same numbers, nor, where one of the two is the baseline, by its own p; this does not mean equal. Each of "
-        "the two families of tests is wrong in at most 5 % of studies of equal methods."
+        "≈: these seeds cannot tell the method from the best, which does not mean that the two are equal. Two methods "
+        "count as told apart if p, corrected for all pairs of methods, is below 0.05 or, where one of the two is the "
+        "baseline, if the p shown is."
     )
     if comparison["machines"]:
         yield f"Run on {'; '.join(comparison['machines'])}."

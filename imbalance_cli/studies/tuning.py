@@ -133,7 +133,7 @@ def require_optuna() -> None:
     from importlib.util import find_spec
 
     if find_spec("optuna") is None:
-        raise SettingError("--search tpe needs Optuna; install it with: pip install 'imbalance-cli[tune]'")
+        raise SettingError("--search tpe needs Optuna; install it with: pip install optuna")
 
 
 def best(trials: Sequence[Mapping[str, Any]]) -> int:

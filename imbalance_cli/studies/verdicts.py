@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from imbalance_cli.methods.criteria import in_short
 from imbalance_cli.studies.scores import POINTS, Metric, amount, p_words
 from imbalance_cli.studies.significance import LEVEL
 
@@ -34,7 +35,7 @@ def verdict(rows: Sequence[Row], metric: Metric, baseline: str, detectable: floa
     ties = [row for row in others if row["not_distinguishable_from_best"]]
     if all(row["values"] == best["values"] for row in others):
         return f"In each of {seeds} seeds, {_names(rows)} have the same {score} on average{_same_decisions(best)}."
-    finding = _finding(detectable, metric)
+    finding = _finding(best, detectable, metric)
     if len(ties) == len(others):
         told = f"{name} ({score.replace(',', '', 1)}{_interval(best, metric, ', ')})"
         return f"{seeds} seeds are too few to tell the best, {told}, from {_names(ties)}{finding and ': ' + finding}."
@@ -60,12 +61,13 @@ def _claims(
         yield f"cannot be told from {_names(ties)}{finding and ' (' + finding + ')'}"
 
 
-def _finding(detectable: float | None, metric: Metric) -> str:
+def _finding(best: Row, detectable: float | None, metric: Metric) -> str:
     """What the seeds would have sufficed for; nothing where that cannot be said."""
     if not detectable:
         return ""
-    if detectable > metric.highest - metric.lowest:
-        return "hardly any difference could have been found"
+    worst = {"balanced accuracy": 1 / len(best["recalls"]), "AUROC": 0.5, "MCC": 0.0}.get(metric.words, metric.lowest)
+    if detectable > max(metric.highest - best["mean"], best["mean"] - worst):  # from the best up, or down to guessing
+        return "hardly any possible difference could have been found"
     return f"a difference of about {metric.gap(detectable)} could have been found"
 
 
@@ -150,7 +152,7 @@ def unequal_thresholds(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str
         name: each["operating_points"]["validation"].get("threshold_by", {"name": "balanced_accuracy"})
         for name, each in results.items()
     }
-    rows = [{"method": name, "by": " ".join(map(str, criterion.values()))} for name, criterion in criteria.items()]
+    rows = [{"method": name, "by": in_short(criterion)} for name, criterion in criteria.items()]
     if differing := _differing(rows, "by", lambda row: row["by"]):
         yield f"the thresholds were chosen differently: {differing}"
 

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +104,16 @@ class Worker:
 
     def _opened(self, folder: Path, settings: Settings) -> Run:
         from imbalance_cli import experiment_data, experiments
+        from imbalance_cli.advice.training_time import too_short
 
         if runs.CONFIG in runs.entries(folder):
             return experiments.resume(folder, [], self._notice)
         runs.check_folder(folder, overwrite=False)
         experiment, sources = resolve(None, settings)
-        run = experiments.Run(experiment_data.prepare(experiment, self._notice))
+        prepared = experiment_data.prepare(experiment, self._notice)
+        if warning := too_short(prepared):
+            self._notice(f"warning: {warning}")
+        run = experiments.Run(prepared)
         runs.clear_folder(folder)
         run.start(folder, sources)
         return run
@@ -145,7 +149,12 @@ class Worker:
             if all(trial["score"] is None for trial in trials):
                 raise DivergedError(f"every trial failed: {trials[0]['failed']}")
             chosen = trials[best(trials)]
-            self._run(study / chosen["folder"], with_values(settings, chosen["values"]))
+
+            def report(event: dict[str, Any]) -> None:
+                if not event.get("notice", "").startswith("resuming"):  # nobody stopped the trial that was chosen
+                    self.report(event)
+
+            replace(self, report=report)._run(study / chosen["folder"], with_values(settings, chosen["values"]))
             choice = {"chosen": chosen["folder"], "values": chosen["values"], "trials": trials}
             runs.write_json(folder / CHOICE, choice)
 

@@ -68,8 +68,8 @@ def affine(
     """Each image turned, scaled, moved and sheared by a little, black beyond its edge (Simard et al., 2003).
 
     When: with few images of a class, in a training long enough to see many versions of each; it is one of several in
-    configs/recipes/best_long.yaml, of 120 epochs. In 30 and fewer it did not pay here. Where a turned thing is another,
-    as 6 and 9, keep rotation small.
+    configs/recipes/best_long.yaml, of 120 epochs; in 30 that recipe did better here without it. Where a turned thing is
+    another, as 6 and 9, keep rotation small.
 
         angle = rotation u_1
         size = 1 + scale u_2

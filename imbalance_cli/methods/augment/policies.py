@@ -120,8 +120,8 @@ CIFAR10_POLICY = (
 def trivial_augment(images: Tensor, draws: Tensor) -> Tensor:
     """One operation of 14 on each image, at any strength, however strong (Mueller and Hutter, 2021).
 
-    When: to begin with among the three policies, because there is nothing to tune. It wants a long training: of the 30
-    epochs tried here on two very uneven classes it was no clear gain.
+    When: to begin with among the three policies, because there is nothing to tune. It wants a long training, to see
+    enough of each image as it is.
 
     The operations shear, move or turn the image, change its brightness, colour, contrast or sharpness, coarsen or
     invert its values, spread them, or leave it as it is. Operation and strength, of 31, are drawn for each image.
