@@ -512,6 +512,7 @@ def is_gone(process: int) -> bool:
 
 
 class TestSeveralProcesses:
+    @pytest.mark.slow
     def test_disturbed_give_the_same_bytes_and_run_no_cell_twice(
         self, small: list[object], monkeypatch: pytest.MonkeyPatch
     ) -> None:
